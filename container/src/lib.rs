@@ -1,0 +1,24 @@
+//! What builder and release both stand on: OCI images and isolated processes.
+//!
+//! Images: a directory becomes the bytes of a [`layer`], named by its [`Digest`]; the [`store`] keeps unpacked layers
+//! and [`image`] configurations; [`layout`] writes them out as a standard OCI layout. Processes: a [`Sandbox`] says
+//! what to run and what it may see; the [`Spawner`] starts it; a small init inside supervises it under its [`limits`].
+//! A [`Stack`] joins both: the base on which builds and instances run.
+
+pub mod digest;
+pub mod image;
+pub mod layer;
+pub mod layout;
+pub mod limits;
+pub mod sandbox;
+pub mod spawner;
+pub mod stack;
+pub mod store;
+
+pub use digest::Digest;
+pub use image::{Image, ImageConfig};
+pub use limits::Limits;
+pub use sandbox::{Bind, Mount, Sandbox};
+pub use spawner::{Exit, Process, Spawner, Stdio};
+pub use stack::Stack;
+pub use store::Store;
