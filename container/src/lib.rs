@@ -5,15 +5,22 @@
 //! what to run and what it may see; the [`Spawner`] starts it; a small init inside supervises it under its [`limits`].
 //! A [`Stack`] joins both: the base on which builds and instances run.
 
+mod cgroup;
 pub mod digest;
 pub mod image;
+mod init;
 pub mod layer;
 pub mod layout;
 pub mod limits;
+mod log_pump;
+mod message;
+mod mounts;
 pub mod sandbox;
+mod seccomp;
 pub mod spawner;
 pub mod stack;
 pub mod store;
+mod zygote;
 
 pub use digest::Digest;
 pub use image::{Image, ImageConfig};

@@ -72,3 +72,18 @@ pub struct Bind {
     pub target: String,
     pub read_only: bool,
 }
+
+/// Host user and group that a sandbox's processes have: our own when we are an ordinary user, otherwise a reserved
+/// pair. Whoever binds a directory read-write into a sandbox gives it to them.
+pub fn host_ids() -> (u32, u32) {
+    /// In the range that systemd's list of uids documents as unused (1,879,048,193 to 2,147,483,647).
+    const RESERVED: u32 = 1_900_000_000;
+    if rustix::process::geteuid().is_root() {
+        (RESERVED, RESERVED)
+    } else {
+        (
+            rustix::process::geteuid().as_raw(),
+            rustix::process::getegid().as_raw(),
+        )
+    }
+}

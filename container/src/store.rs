@@ -1,39 +1,90 @@
 //! The content store: unpacked layers by diffID and image configurations by digest, under one directory.
 //!
 //! ```text
-//! layers/<hex>/fs/…      a rooted, read-only tree: the layer's files at their place in the image
+//! layers/<hex>/…         a rooted, read-only tree: the layer's files at their place in the image
 //! images/<hex>.json      image configurations
-//! tmp/<random>/          scratch directories: renamed into place when done, emptied when the store is opened
-//! trash/                 what was replaced; deleted later, slowly (ext4 punishes delete-then-create)
+//! tmp/<n>-<random>/      scratch directories: renamed into place when done, gone when the store is opened again
 //! ```
 //! Everything is made beside its final place and renamed, so a crash leaves only scratch.
 
-use std::path::{Path, PathBuf};
+mod merge;
 
-use crate::{Digest, Image, ImageConfig, layer::Owner};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
+
+use crate::{
+    Digest, Image, ImageConfig,
+    layer::{self, Form, LayerSource, MTIME, Owner},
+};
 
 #[derive(Debug, Clone)]
 pub struct Store {
-    _root: PathBuf,
+    root: PathBuf,
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("to be replaced by variants that say what was done to which path, with the source")]
-pub struct StoreError;
+pub enum StoreError {
+    #[error("cannot {action} {}", path.display())]
+    Io {
+        action: &'static str,
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("there is no image {0} in the store")]
+    NoImage(Digest),
+    #[error("there is no layer {0} in the store")]
+    NoLayer(Digest),
+    #[error("the configuration of image {0} is damaged")]
+    Damaged(Digest),
+    #[error("stack `{0}` is not known; `host` is the one there is")]
+    NoStack(String),
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// Says what was being done to which path.
+pub(crate) trait Doing<T> {
+    fn doing(self, action: &'static str, path: &Path) -> Result<T, StoreError>;
+}
+
+impl<T, E: Into<io::Error>> Doing<T> for Result<T, E> {
+    fn doing(self, action: &'static str, path: &Path) -> Result<T, StoreError> {
+        self.map_err(|error| StoreError::Io {
+            action,
+            path: path.to_owned(),
+            source: error.into(),
+        })
+    }
+}
 
 /// A directory of its own on the store's file system; removed when dropped.
 #[derive(Debug)]
 pub struct Scratch {
-    _path: PathBuf,
+    path: PathBuf,
 }
 
 impl Scratch {
     pub fn path(&self) -> &Path {
-        todo!()
+        &self.path
     }
-    /// Keeps the directory: the caller has taken it over (or renamed it away).
-    pub fn keep(self) -> PathBuf {
-        todo!()
+
+    /// Keeps the directory: the caller has taken it over.
+    pub fn keep(mut self) -> PathBuf {
+        std::mem::take(&mut self.path)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if !self.path.as_os_str().is_empty() {
+            remove_later(std::mem::take(&mut self.path));
+        }
     }
 }
 
@@ -42,55 +93,197 @@ impl Scratch {
 pub enum Tree<'a> {
     /// A plain directory; consumed (renamed into the store).
     Whole(&'a Path),
-    /// The upper directory of an overlay over a layer already in the store. An empty one means: unchanged, nothing is
-    /// read or hashed. Otherwise both are merged (hard links to the immutable lower, whiteouts and opaque directories
-    /// honoured) and hashed.
+    /// The upper directory of an overlay over a layer already in the store. An empty one means unchanged: nothing is
+    /// read or hashed. Otherwise both are merged (hard links to the immutable lower) and hashed.
     Changed { lower: Digest, upper: &'a Path },
 }
 
 impl Store {
-    /// Opens or makes the store at `root`; empties `tmp` and `trash` of an earlier process.
-    pub fn open(_root: &Path) -> Result<Self, StoreError> {
-        todo!()
+    /// Opens or makes the store at `root`; what an earlier process left half done is removed in the background.
+    pub fn open(root: &Path) -> Result<Self, StoreError> {
+        let tmp = root.join("tmp");
+        if tmp.exists() {
+            let old = root.join(format!("tmp-old-{}", std::process::id()));
+            fs::rename(&tmp, &old).doing("move aside", &tmp)?;
+        }
+        for dir in ["layers", "images", "tmp"] {
+            let path = root.join(dir);
+            fs::create_dir_all(&path).doing("make", &path)?;
+        }
+        for entry in fs::read_dir(root).doing("read", root)?.flatten() {
+            if entry.file_name().to_string_lossy().starts_with("tmp-old-") {
+                remove_later(entry.path());
+            }
+        }
+        Ok(Self {
+            root: root.to_owned(),
+        })
     }
+
     pub fn scratch(&self) -> Result<Scratch, StoreError> {
-        todo!()
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let name = format!(
+            "{}-{}",
+            std::process::id(),
+            NEXT.fetch_add(1, Ordering::Relaxed)
+        );
+        let path = self.root.join("tmp").join(name);
+        fs::create_dir(&path).doing("make", &path)?;
+        Ok(Scratch { path })
     }
-    /// Makes `tree` a layer whose content appears at the absolute image path `at`; returns its diffID. Files get
-    /// the mtime of the tar (1980-01-01T00:00:01Z), so that a run from the store equals a run from a pulled image.
+
+    /// Makes `tree` a layer whose content appears at the absolute image path `at`; returns its diffID. Files get the
+    /// mtime of the tar, so that a run from the store equals a run from a pulled image.
     pub fn commit_layer(
         &self,
-        _tree: Tree<'_>,
-        _at: &str,
-        _owner: Owner,
+        tree: Tree<'_>,
+        at: &str,
+        owner: Owner,
+        form: Form,
     ) -> Result<Digest, StoreError> {
-        todo!()
+        let scratch = self.scratch()?;
+        let place = scratch.path().join("fs").join(at.trim_start_matches('/'));
+        let parent = place.parent().unwrap_or(scratch.path());
+        fs::create_dir_all(parent).doing("make", parent)?;
+        match tree {
+            Tree::Whole(dir) => {
+                if place.exists() {
+                    fs::remove_dir(&place).doing("remove", &place)?;
+                }
+                fs::rename(dir, &place).doing("move into the store", dir)?;
+            }
+            Tree::Changed { lower, upper } => {
+                if merge::is_unchanged(upper)? {
+                    return Ok(lower);
+                }
+                let lower = self
+                    .layer(&lower)
+                    .ok_or(StoreError::NoLayer(lower))?
+                    .join(at.trim_start_matches('/'));
+                merge::merge(&lower, upper, &place)?;
+            }
+        }
+        let source = LayerSource {
+            dir: &place,
+            at,
+            owner,
+            form,
+        };
+        let diff_id = layer::diff_id(&source).doing("hash", &place)?;
+        let fixed = self.root.join("layers").join(diff_id.hex());
+        if fixed.exists() {
+            return Ok(diff_id);
+        }
+        set_mtimes(&scratch.path().join("fs"))?;
+        sync(scratch.path())?;
+        let made = scratch.path().join("fs");
+        match fs::rename(&made, &fixed) {
+            // Somebody else has just committed the same.
+            Err(_) if fixed.exists() => {}
+            result => result.doing("move into the store", &made)?,
+        }
+        Ok(diff_id)
     }
-    /// Merges `upper` over `lower` (both plain directories) into the new directory `into`, without hashing: for caches.
-    pub fn merge(&self, _lower: &Path, _upper: &Path, _into: &Path) -> Result<(), StoreError> {
-        todo!()
+
+    /// Merges `upper` over `lower` into the new directory `into`, without hashing: for caches.
+    pub fn merge(&self, lower: &Path, upper: &Path, into: &Path) -> Result<(), StoreError> {
+        merge::merge(lower, upper, into)
     }
+
+    /// Whether an overlay's upper directory holds no change.
+    pub fn is_unchanged(&self, upper: &Path) -> Result<bool, StoreError> {
+        merge::is_unchanged(upper)
+    }
+
     /// The layer's rooted tree, to be mounted as an overlay's lower directory.
-    pub fn layer(&self, _diff_id: &Digest) -> Option<PathBuf> {
-        todo!()
+    pub fn layer(&self, diff_id: &Digest) -> Option<PathBuf> {
+        let path = self.root.join("layers").join(diff_id.hex());
+        path.is_dir().then_some(path)
     }
+
     /// Stores the configuration durably; returns the image id. The same configuration twice is one image.
-    pub fn put_image(&self, _config: &ImageConfig) -> Result<Digest, StoreError> {
-        todo!()
+    pub fn put_image(&self, config: &ImageConfig) -> Result<Digest, StoreError> {
+        let path = self.root.join("images");
+        let json = config
+            .to_json()
+            .map_err(io::Error::from)
+            .doing("write to", &path)?;
+        let id = Digest::of(&json);
+        let scratch = self.scratch()?;
+        let made = scratch.path().join("config.json");
+        fs::write(&made, &json).doing("write", &made)?;
+        fs::File::open(&made)
+            .and_then(|file| file.sync_all())
+            .doing("write", &made)?;
+        let fixed = self.image_file(&id);
+        fs::rename(&made, &fixed).doing("write", &fixed)?;
+        Ok(id)
     }
-    pub fn image(&self, _id: &Digest) -> Result<Image, StoreError> {
-        todo!()
+
+    pub fn image(&self, id: &Digest) -> Result<Image, StoreError> {
+        Ok(Image {
+            id: *id,
+            config: ImageConfig::from_json(&self.image_json(id)?)
+                .map_err(|_| StoreError::Damaged(*id))?,
+        })
     }
-    /// Moves `path` (a directory on the store's file system) to the trash; returns at once.
-    pub fn discard(&self, _path: &Path) -> Result<(), StoreError> {
-        todo!()
+
+    pub(crate) fn image_json(&self, id: &Digest) -> Result<Vec<u8>, StoreError> {
+        let path = self.image_file(id);
+        let json = match fs::read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(StoreError::NoImage(*id));
+            }
+            result => result.doing("read", &path)?,
+        };
+        if Digest::of(&json) == *id {
+            Ok(json)
+        } else {
+            Err(StoreError::Damaged(*id))
+        }
     }
-    /// Removes every image not in `keep` and every layer that no kept image and no digest of `keep_layers` names.
-    pub fn collect_garbage(
-        &self,
-        _keep: &[Digest],
-        _keep_layers: &[Digest],
-    ) -> Result<(), StoreError> {
-        todo!()
+
+    fn image_file(&self, id: &Digest) -> PathBuf {
+        self.root.join("images").join(format!("{}.json", id.hex()))
     }
+
+    /// Moves `path`, a directory on the store's file system, out of the way at once and removes it later.
+    pub fn discard(&self, path: &Path) -> Result<(), StoreError> {
+        let scratch = self.scratch()?;
+        fs::rename(path, scratch.path().join("discarded")).doing("discard", path)
+    }
+}
+
+/// One directory to remove may hold a hundred thousand files: never in the way of a deploy.
+fn remove_later(path: PathBuf) {
+    std::thread::spawn(move || {
+        // What cannot be removed now is tried again when the store is opened.
+        _ = fs::remove_dir_all(path);
+    });
+}
+
+fn set_mtimes(dir: &Path) -> Result<(), StoreError> {
+    let at = Timespec {
+        tv_sec: i64::try_from(MTIME).unwrap_or(0),
+        tv_nsec: 0,
+    };
+    let times = Timestamps {
+        last_access: at,
+        last_modification: at,
+    };
+    for entry in fs::read_dir(dir).doing("read", dir)? {
+        let entry = entry.doing("read", dir)?;
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            set_mtimes(&entry.path())?;
+        }
+        utimensat(CWD, entry.path(), &times, AtFlags::SYMLINK_NOFOLLOW)
+            .doing("set the time of", &entry.path())?;
+    }
+    Ok(())
+}
+
+/// One syncfs for the whole tree costs less than an fsync per file, and a layer may never be named before it is whole.
+fn sync(path: &Path) -> Result<(), StoreError> {
+    let dir = fs::File::open(path).doing("open", path)?;
+    rustix::fs::syncfs(&dir).doing("sync", path)
 }

@@ -1,0 +1,339 @@
+//! The content store with real trees: layer bytes against another reader, merging against a real overlay, and the
+//! exported layout against the tools that others use.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "clippy sees only the test functions as tests, not what they share"
+)]
+
+use std::{
+    fs,
+    io::Read as _,
+    os::unix::fs::{PermissionsExt as _, symlink},
+    path::Path,
+    process::Command,
+};
+
+use container::{
+    Digest, ImageConfig, Store,
+    image::ImageLayer,
+    layer::{self, Form, LayerSource, Owner},
+    layout,
+    store::Tree,
+};
+
+const OWNER: Owner = Owner {
+    uid: 1000,
+    gid: 1000,
+};
+
+/// Modes are set, not left to the umask: they are part of the bytes.
+fn with_fixed_modes(dir: &Path) {
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).unwrap();
+    for entry in fs::read_dir(dir).unwrap() {
+        let entry = entry.unwrap();
+        let kind = entry.file_type().unwrap();
+        if kind.is_dir() {
+            with_fixed_modes(&entry.path());
+        } else if kind.is_file() {
+            fs::set_permissions(entry.path(), fs::Permissions::from_mode(0o644)).unwrap();
+        }
+    }
+}
+
+/// What is awkward in a tar: long and non-ASCII names, links, special bits, sizes around a block.
+fn awkward_tree(root: &Path) {
+    fs::create_dir_all(root.join("empty")).unwrap();
+    for length in [99, 100, 101, 155, 200] {
+        fs::write(root.join("n".repeat(length)), "x").unwrap();
+    }
+    let deep = root
+        .join("d".repeat(90))
+        .join("e".repeat(90))
+        .join("f".repeat(90));
+    fs::create_dir_all(&deep).unwrap();
+    fs::write(deep.join("leaf"), "deep").unwrap();
+    fs::write(root.join("grüße"), "ü").unwrap();
+    for size in [0, 511, 512, 513, 3_000_000] {
+        fs::write(root.join(format!("size-{size}")), vec![7; size]).unwrap();
+    }
+    symlink("../elsewhere", root.join("link")).unwrap();
+    symlink("l".repeat(150), root.join("long-link")).unwrap();
+    fs::write(root.join("tool"), "#!/bin/sh\n").unwrap();
+    with_fixed_modes(root);
+    fs::set_permissions(root.join("tool"), fs::Permissions::from_mode(0o4755)).unwrap();
+}
+
+fn awkward_source(dir: &Path) -> LayerSource<'_> {
+    LayerSource {
+        dir,
+        at: "/layers/bp/name",
+        owner: OWNER,
+        form: Form::Dir,
+    }
+}
+
+#[test]
+fn another_reader_finds_every_entry_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    awkward_tree(dir.path());
+    let mut bytes = Vec::new();
+    let digest = layer::write_tar(&awkward_source(dir.path()), &mut bytes).unwrap();
+    assert_eq!(digest, Digest::of(&bytes));
+    assert_eq!(bytes.len() % 512, 0);
+    let mut seen = 0;
+    for entry in tar::Archive::new(&bytes[..]).entries().unwrap() {
+        let mut entry = entry.unwrap();
+        let name = entry.path().unwrap().into_owned();
+        let header = entry.header();
+        assert_eq!(
+            (header.mtime().unwrap(), header.uid().unwrap()),
+            (layer::MTIME, 1000)
+        );
+        let Ok(below) = name.strip_prefix("/layers/bp/name") else {
+            continue;
+        };
+        let file = dir.path().join(below);
+        let metadata = fs::symlink_metadata(&file).unwrap();
+        assert_eq!(
+            header.mode().unwrap(),
+            metadata.permissions().mode() & 0o7777,
+            "{name:?}"
+        );
+        if metadata.is_symlink() {
+            assert_eq!(
+                entry.link_name().unwrap().unwrap(),
+                fs::read_link(&file).unwrap()
+            );
+        } else if metadata.is_file() {
+            let mut content = Vec::new();
+            entry.read_to_end(&mut content).unwrap();
+            assert_eq!(content, fs::read(&file).unwrap(), "{name:?}");
+        }
+        seen += 1;
+    }
+    assert_eq!(seen, 20);
+}
+
+#[test]
+fn the_same_tree_has_the_same_digest_wherever_and_whenever_it_was_made() {
+    let digest = || {
+        let dir = tempfile::tempdir().unwrap();
+        awkward_tree(dir.path());
+        layer::diff_id(&awkward_source(dir.path())).unwrap()
+    };
+    assert_eq!(digest(), digest());
+    // Made with Go 1.26's archive/tar from the same tree and the calls of the reference lifecycle.
+    assert_eq!(digest().to_string(), GO_DIFF_ID);
+}
+
+const GO_DIFF_ID: &str = "sha256:dbd61d4b8c008fdeab3738de7a6736ee0979a20b7e9654709328e088e1fcb61c";
+
+#[test]
+fn a_committed_layer_stands_at_its_place_and_a_second_time_is_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(&dir.path().join("store")).unwrap();
+    let commit = || {
+        let tree = dir.path().join("tree");
+        fs::create_dir(&tree).unwrap();
+        fs::write(tree.join("file"), "content").unwrap();
+        store
+            .commit_layer(Tree::Whole(&tree), "/layers/bp/one", OWNER, Form::Dir)
+            .unwrap()
+    };
+    let first = commit();
+    assert_eq!(commit(), first);
+    let file = store.layer(&first).unwrap().join("layers/bp/one/file");
+    assert_eq!(fs::read_to_string(&file).unwrap(), "content");
+    let mtime = fs::metadata(&file).unwrap().modified().unwrap();
+    assert_eq!(
+        mtime
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap()
+            .as_secs(),
+        layer::MTIME
+    );
+}
+
+#[test]
+fn an_empty_upper_is_the_lower_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(&dir.path().join("store")).unwrap();
+    let tree = dir.path().join("tree");
+    fs::create_dir(&tree).unwrap();
+    fs::write(tree.join("file"), "content").unwrap();
+    let lower = store
+        .commit_layer(Tree::Whole(&tree), "/layers/bp/one", OWNER, Form::Dir)
+        .unwrap();
+    let upper = dir.path().join("upper");
+    fs::create_dir(&upper).unwrap();
+    let again = store.commit_layer(
+        Tree::Changed {
+            lower,
+            upper: &upper,
+        },
+        "/layers/bp/one",
+        OWNER,
+        Form::Dir,
+    );
+    assert_eq!(again.unwrap(), lower);
+}
+
+#[test]
+fn a_merge_is_what_the_overlay_showed() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: mounting an overlay needs root");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let script = "set -e; mkdir -p lower/keep lower/gone lower/again/old lower/into upper work merged \
+        && echo 1 > lower/keep/a && echo 2 > lower/keep/b && echo 3 > lower/gone/c && echo 4 > lower/again/old/d \
+        && echo 5 > lower/file && ln -s keep lower/link && echo 6 > lower/into/e \
+        && mount -t overlay overlay -o lowerdir=lower,upperdir=upper,workdir=work merged && cd merged \
+        && echo changed > keep/a && rm keep/b && rm -r gone && rm -r again && mkdir again && echo new > again/n \
+        && rm file && mkdir file && echo f > file/f && rm link && ln -s again link && chmod 700 into \
+        && cd .. && cp -a merged seen && umount merged";
+    let status = Command::new("unshare")
+        .args(["-m", "sh", "-c", script])
+        .current_dir(dir.path())
+        .status()
+        .unwrap();
+    assert!(status.success());
+    let store = Store::open(&dir.path().join("store")).unwrap();
+    store
+        .merge(
+            &dir.path().join("lower"),
+            &dir.path().join("upper"),
+            &dir.path().join("merged-by-us"),
+        )
+        .unwrap();
+    let differ = Command::new("diff")
+        .args(["-r", "--no-dereference", "seen", "merged-by-us"])
+        .current_dir(dir.path())
+        .status()
+        .unwrap();
+    assert!(differ.success());
+    let mode = fs::metadata(dir.path().join("merged-by-us/into"))
+        .unwrap()
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o700);
+    assert_eq!(
+        fs::read_to_string(dir.path().join("lower/keep/a")).unwrap(),
+        "1\n",
+        "the lower is untouched"
+    );
+}
+
+#[test]
+fn an_image_is_read_back_and_damage_is_noticed() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let (id, config) = image(&store, dir.path());
+    assert_eq!(store.put_image(&config).unwrap(), id);
+    assert_eq!(store.image(&id).unwrap().config, config);
+    let file = dir.path().join("images").join(format!("{}.json", id.hex()));
+    fs::write(
+        &file,
+        fs::read_to_string(&file).unwrap().replace("web", "wub"),
+    )
+    .unwrap();
+    assert!(
+        store
+            .image(&id)
+            .unwrap_err()
+            .to_string()
+            .contains("damaged")
+    );
+}
+
+fn image(store: &Store, dir: &Path) -> (Digest, ImageConfig) {
+    let layers = [
+        ("/", Form::Dir),
+        ("/layers/bp/one", Form::Dir),
+        ("/workspace", Form::App),
+    ]
+    .map(|(at, form)| {
+        let tree = dir.join("tree");
+        fs::create_dir(&tree).unwrap();
+        fs::write(tree.join("file"), vec![at.len() as u8; 2_500_000]).unwrap();
+        fs::create_dir(tree.join("a")).unwrap();
+        fs::write(tree.join("a/f"), "f").unwrap();
+        fs::write(tree.join("a-b"), "b").unwrap();
+        let diff_id = store
+            .commit_layer(Tree::Whole(&tree), at, OWNER, form)
+            .unwrap();
+        ImageLayer {
+            diff_id,
+            created_by: format!("made at {at}"),
+        }
+    });
+    let config = ImageConfig {
+        env: vec!["PATH=/usr/bin".into()],
+        entrypoint: vec!["/cnb/process/web".into()],
+        working_dir: "/workspace".into(),
+        user: "1000:1000".into(),
+        labels: [("a".to_owned(), "<b>".to_owned())].into(),
+        layers: layers.to_vec(),
+    };
+    (store.put_image(&config).unwrap(), config)
+}
+
+#[test]
+fn skopeo_and_umoci_accept_the_exported_layout() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(&dir.path().join("store")).unwrap();
+    let (id, config) = image(&store, dir.path());
+    let out = dir.path().join("out");
+    let digest = layout::export(&store, &id, &out, "v1").unwrap();
+    assert_eq!(
+        layout::export(&store, &id, &out, "v1").unwrap(),
+        digest,
+        "the same image, the same bytes"
+    );
+    let run = |program: &str, args: &[&str]| {
+        let output = Command::new(program)
+            .args(args)
+            .current_dir(dir.path())
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success(),
+            "{program} {args:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let shown = run("skopeo", &["inspect", "oci:out:v1"]);
+    assert!(shown.contains(&digest.to_string()), "{shown}");
+    run("skopeo", &["copy", "oci:out:v1", "dir:copied"]);
+    run(
+        "umoci",
+        &["unpack", "--rootless", "--image", "out:v1", "bundle"],
+    );
+    for layer in &config.layers {
+        let place = layer.created_by.trim_start_matches("made at /");
+        assert_eq!(
+            fs::read_to_string(dir.path().join("bundle/rootfs").join(place).join("a/f")).unwrap(),
+            "f"
+        );
+    }
+}
+
+#[test]
+fn a_directory_that_is_no_layout_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(&dir.path().join("store")).unwrap();
+    let (id, _) = image(&store, dir.path());
+    let mine = dir.path().join("mine");
+    fs::create_dir(&mine).unwrap();
+    fs::write(mine.join("letter"), "dear").unwrap();
+    let error = layout::export(&store, &id, &mine, "v1")
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.ends_with("is neither empty nor an OCI layout"),
+        "{error}"
+    );
+    assert_eq!(fs::read_dir(&mine).unwrap().count(), 1);
+}
