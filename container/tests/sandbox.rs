@@ -352,7 +352,7 @@ fn detached(world: &World) {
         .expect("it runs");
     let log = dir.join("log");
     until("it logs", || {
-        fs::read_to_string(&log).is_ok_and(|text| text.contains("app[web.1]: line 3\n"))
+        fs::read_to_string(&log).is_ok_and(|text| text.ends_with("app[web.1]: ready\n"))
     });
     process.terminate().unwrap();
     let exit = process.wait().unwrap();
@@ -384,7 +384,7 @@ fn start_detached(dir: &Path) {
         spawner: Arc::new(spawner),
     };
     let script = "trap 'echo goodbye; exit 42' TERM; for i in 1 2 3; do echo line $i; done; \
-                  head -c 25000 /dev/zero | tr '\\0' x; echo; while :; do sleep 0.05; done";
+                  head -c 25000 /dev/zero | tr '\\0' x; echo; echo ready; while :; do sleep 0.05; done";
     let mut sandbox = world.sandbox(script);
     sandbox.lifetime = Lifetime::Detached {
         log: dir.join("log"),
