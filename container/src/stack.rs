@@ -47,7 +47,8 @@ const ETC: &[&str] = &[
     "mime.types",
     "nsswitch.conf",
     "pki/ca-trust",
-    "pki/tls",
+    "pki/tls/cert.pem",
+    "pki/tls/certs",
     "protocols",
     "resolv.conf",
     "services",
@@ -152,6 +153,12 @@ fn skeleton(store: &Store) -> Result<Digest, StoreError> {
     for dir in dirs {
         let path = root.join(dir);
         fs::create_dir_all(&path).doing("make", &path)?;
+    }
+    // Whatever the umask is: the modes are part of the layer's digest, and others than its owner go through it.
+    for dir in [".", "home", "var"].iter().chain(&dirs) {
+        let path = root.join(dir);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755))
+            .doing("set the mode of", &path)?;
     }
     for name in USR_LINKS {
         let (Ok(metadata), link) = (fs::symlink_metadata(format!("/{name}")), root.join(name))

@@ -11,8 +11,10 @@ mod merge;
 
 use std::{
     fs, io,
-    path::{Path, PathBuf},
+    os::unix::fs::PermissionsExt as _,
+    path::{Component, Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
@@ -103,13 +105,20 @@ impl Store {
     pub fn open(root: &Path) -> Result<Self, StoreError> {
         let tmp = root.join("tmp");
         if tmp.exists() {
-            let old = root.join(format!("tmp-old-{}", std::process::id()));
+            // A pid may come again before the last one's directory is gone; a time does not.
+            let now = SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .unwrap_or_default();
+            let old = root.join(format!("tmp-old-{}-{}", now.as_nanos(), std::process::id()));
             fs::rename(&tmp, &old).doing("move aside", &tmp)?;
         }
         for dir in ["layers", "images", "tmp"] {
             let path = root.join(dir);
             fs::create_dir_all(&path).doing("make", &path)?;
         }
+        // Apps' sources are nobody else's business on this machine.
+        fs::set_permissions(root, fs::Permissions::from_mode(0o700))
+            .doing("set the mode of", root)?;
         for entry in fs::read_dir(root).doing("read", root)?.flatten() {
             if entry.file_name().to_string_lossy().starts_with("tmp-old-") {
                 remove_later(entry.path());
@@ -141,10 +150,10 @@ impl Store {
         owner: Owner,
         form: Form,
     ) -> Result<Digest, StoreError> {
+        let below = below_root(at)?;
         let scratch = self.scratch()?;
-        let place = scratch.path().join("fs").join(at.trim_start_matches('/'));
-        let parent = place.parent().unwrap_or(scratch.path());
-        fs::create_dir_all(parent).doing("make", parent)?;
+        let place = scratch.path().join("fs").join(below);
+        make_parents(scratch.path(), &place)?;
         match tree {
             Tree::Whole(dir) => {
                 if place.exists() {
@@ -159,7 +168,7 @@ impl Store {
                 let lower = self
                     .layer(&lower)
                     .ok_or(StoreError::NoLayer(lower))?
-                    .join(at.trim_start_matches('/'));
+                    .join(below);
                 merge::merge(&lower, upper, &place)?;
             }
         }
@@ -182,6 +191,7 @@ impl Store {
             Err(_) if fixed.exists() => {}
             result => result.doing("move into the store", &made)?,
         }
+        sync_dir(&self.root.join("layers"))?;
         Ok(diff_id)
     }
 
@@ -217,6 +227,7 @@ impl Store {
             .doing("write", &made)?;
         let fixed = self.image_file(&id);
         fs::rename(&made, &fixed).doing("write", &fixed)?;
+        sync_dir(&path)?;
         Ok(id)
     }
 
@@ -254,12 +265,54 @@ impl Store {
     }
 }
 
+/// An image path relative to the image's root. It is made of names that others chose, so nothing but names may be in it.
+fn below_root(at: &str) -> Result<&Path, StoreError> {
+    let below = at.strip_prefix('/').map(Path::new);
+    let plain = |below: &&Path| {
+        below
+            .components()
+            .all(|part| matches!(part, Component::Normal(_)))
+    };
+    below
+        .filter(plain)
+        .ok_or_else(|| StoreError::Refused(format!("`{at}` is no plain absolute path")))
+}
+
+/// Up to but without `place`, with the mode that their headers will say, whatever the umask is.
+fn make_parents(root: &Path, place: &Path) -> Result<(), StoreError> {
+    let mut missing: Vec<&Path> = place
+        .ancestors()
+        .skip(1)
+        .take_while(|path| *path != root)
+        .collect();
+    missing.reverse();
+    for dir in missing {
+        fs::create_dir(dir).doing("make", dir)?;
+        fs::set_permissions(dir, fs::Permissions::from_mode(0o755))
+            .doing("set the mode of", dir)?;
+    }
+    Ok(())
+}
+
 /// One directory to remove may hold a hundred thousand files: never in the way of a deploy.
 fn remove_later(path: PathBuf) {
     std::thread::spawn(move || {
         // What cannot be removed now is tried again when the store is opened.
-        _ = fs::remove_dir_all(path);
+        if fs::remove_dir_all(&path).is_err() {
+            make_writable(&path);
+            _ = fs::remove_dir_all(&path);
+        }
     });
+}
+
+/// Some package caches are read-only directories, which only root may empty as they are.
+fn make_writable(dir: &Path) {
+    _ = fs::set_permissions(dir, fs::Permissions::from_mode(0o700));
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            make_writable(&entry.path());
+        }
+    }
 }
 
 fn set_mtimes(dir: &Path) -> Result<(), StoreError> {
@@ -286,4 +339,11 @@ fn set_mtimes(dir: &Path) -> Result<(), StoreError> {
 fn sync(path: &Path) -> Result<(), StoreError> {
     let dir = fs::File::open(path).doing("open", path)?;
     rustix::fs::syncfs(&dir).doing("sync", path)
+}
+
+/// Makes a rename durable.
+fn sync_dir(dir: &Path) -> Result<(), StoreError> {
+    fs::File::open(dir)
+        .and_then(|file| file.sync_all())
+        .doing("sync", dir)
 }

@@ -191,6 +191,7 @@ fn a_merge_is_what_the_overlay_showed() {
         && echo 5 > lower/file && ln -s keep lower/link && echo 6 > lower/into/e \
         && mount -t overlay overlay -o lowerdir=lower,upperdir=upper,workdir=work merged && cd merged \
         && echo changed > keep/a && rm keep/b && rm -r gone && rm -r again && mkdir again && echo new > again/n \
+        && mkdir -p fresh/sub && rm -r into && mkdir into && mkdir into/deeper && echo x > into/deeper/x \
         && rm file && mkdir file && echo f > file/f && rm link && ln -s again link && chmod 700 into \
         && cd .. && cp -a merged seen && umount merged";
     let status = Command::new("unshare")
@@ -223,6 +224,58 @@ fn a_merge_is_what_the_overlay_showed() {
         "1\n",
         "the lower is untouched"
     );
+}
+
+#[test]
+fn read_only_directories_are_merged_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(&dir.path().join("store")).unwrap();
+    let (lower, upper) = (dir.path().join("lower"), dir.path().join("upper"));
+    for place in [lower.join("closed"), upper.clone()] {
+        fs::create_dir_all(&place).unwrap();
+        fs::write(place.join("file"), "content").unwrap();
+    }
+    fs::set_permissions(lower.join("closed"), fs::Permissions::from_mode(0o555)).unwrap();
+    let into = dir.path().join("into");
+    store.merge(&lower, &upper, &into).unwrap();
+    assert_eq!(
+        fs::read_to_string(into.join("closed/file")).unwrap(),
+        "content"
+    );
+    assert_eq!(
+        fs::metadata(into.join("closed"))
+            .unwrap()
+            .permissions()
+            .mode()
+            & 0o777,
+        0o555
+    );
+}
+
+#[test]
+fn a_place_outside_of_the_image_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(&dir.path().join("store")).unwrap();
+    for at in ["/layers/../../etc", "layers/bp", ""] {
+        let tree = dir.path().join("tree");
+        fs::create_dir_all(&tree).unwrap();
+        let refused = store.commit_layer(Tree::Whole(&tree), at, OWNER, Form::Dir);
+        assert!(refused.is_err(), "{at}");
+    }
+}
+
+#[test]
+fn opening_twice_in_a_row_leaves_what_was_committed() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let (id, config) = image(&store, dir.path());
+    let scratch = store.scratch().unwrap().keep();
+    fs::write(scratch.join("half"), "done").unwrap();
+    for _ in 0..3 {
+        let store = Store::open(dir.path()).unwrap();
+        assert_eq!(store.image(&id).unwrap().config, config);
+        assert!(!scratch.exists());
+    }
 }
 
 #[test]

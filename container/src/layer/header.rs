@@ -59,7 +59,7 @@ pub(super) fn encode(entry: &Entry<'_>) -> Vec<u8> {
     }
     records.sort();
     let mut bytes = pax(entry.name, &records);
-    bytes.extend(ustar(entry, "", &ascii(entry.name), &ascii(link)));
+    bytes.extend(ustar(entry, "", &cut(entry.name), &cut(link)));
     bytes
 }
 
@@ -76,6 +76,15 @@ fn split_name(name: &str) -> Option<(&str, &str)> {
         && rest.len() <= NAME_MAX
         && prefix.len() <= PREFIX_MAX;
     fits.then_some((prefix, rest))
+}
+
+/// What a PAX entry's own header says instead of a name that does not fit. Like Go, without a slash where it was cut.
+fn cut(name: &str) -> String {
+    let name = ascii(name);
+    if name.len() <= NAME_MAX {
+        return name;
+    }
+    name[..NAME_MAX].trim_end_matches('/').to_owned()
 }
 
 fn ascii(text: &str) -> String {

@@ -13,6 +13,7 @@ use super::{Doing, StoreError};
 
 /// The kernel's marks, as root and as an ordinary user (`userxattr`).
 const OPAQUE: [&str; 2] = ["trusted.overlay.opaque", "user.overlay.opaque"];
+const REDIRECT: [&str; 2] = ["trusted.overlay.redirect", "user.overlay.redirect"];
 
 pub(super) fn is_unchanged(upper: &Path) -> Result<bool, StoreError> {
     match fs::read_dir(upper) {
@@ -22,28 +23,50 @@ pub(super) fn is_unchanged(upper: &Path) -> Result<bool, StoreError> {
 }
 
 pub(super) fn merge(lower: &Path, upper: &Path, into: &Path) -> Result<(), StoreError> {
-    copy_directory(upper, into)?;
+    overlay(Some(lower), upper, into)
+}
+
+/// `lower` is `None` where nothing of it shows: below an opaque directory, or one that only the upper has. Marks of the
+/// overlay never reach the result; a layer that carried them would hide files of the layers below it.
+fn overlay(lower: Option<&Path>, upper: &Path, into: &Path) -> Result<(), StoreError> {
+    refuse_redirect(upper)?;
+    let lower = lower.filter(|_| !is_opaque(upper));
+    fs::create_dir(into).doing("make", into)?;
     let mut decided = BTreeSet::new();
-    let opaque = is_opaque(upper);
     for entry in fs::read_dir(upper).doing("read", upper)? {
         let entry = entry.doing("read", upper)?;
         let (from, to) = (entry.path(), into.join(entry.file_name()));
-        decided.insert(entry.file_name());
         let metadata = fs::symlink_metadata(&from).doing("read", &from)?;
-        let below = lower.join(entry.file_name());
         if metadata.file_type().is_char_device() && metadata.rdev() == 0 {
             // A whiteout: gone.
-        } else if metadata.is_dir() && !opaque && is_directory(&below) && !is_opaque(&from) {
-            merge(&below, &from, &to)?;
+        } else if metadata.is_dir() {
+            let below = lower
+                .map(|lower| lower.join(entry.file_name()))
+                .filter(|below| is_directory(below));
+            overlay(below.as_deref(), &from, &to)?;
         } else {
             fs::rename(&from, &to).doing("move", &from)?;
         }
+        decided.insert(entry.file_name());
     }
-    if opaque {
-        Ok(())
-    } else {
-        link_rest(lower, into, &decided)
+    if let Some(lower) = lower {
+        link_rest(lower, into, &decided)?;
     }
+    take_attributes(upper, into)
+}
+
+/// A directory that was renamed on a lower layer lies elsewhere there; ours never are, because we do not mount so.
+fn refuse_redirect(dir: &Path) -> Result<(), StoreError> {
+    if REDIRECT
+        .iter()
+        .any(|name| rustix::fs::lgetxattr(dir, *name, &mut [0u8; 0]).is_ok())
+    {
+        return Err(StoreError::Refused(format!(
+            "{} is an overlay's redirected directory",
+            dir.display()
+        )));
+    }
+    Ok(())
 }
 
 /// What the upper says nothing about.
@@ -55,8 +78,9 @@ fn link_rest(lower: &Path, into: &Path, decided: &BTreeSet<OsString>) -> Result<
         }
         let (from, to) = (entry.path(), into.join(entry.file_name()));
         if entry.file_type().doing("read", &from)?.is_dir() {
-            copy_directory(&from, &to)?;
+            fs::create_dir(&to).doing("make", &to)?;
             link_rest(&from, &to, &BTreeSet::new())?;
+            take_attributes(&from, &to)?;
         } else {
             fs::hard_link(&from, &to).doing("link", &from)?;
         }
@@ -64,16 +88,14 @@ fn link_rest(lower: &Path, into: &Path, decided: &BTreeSet<OsString>) -> Result<
     Ok(())
 }
 
-/// The directory itself: its mode and, where we may, its owner.
-fn copy_directory(from: &Path, to: &Path) -> Result<(), StoreError> {
+/// The directory's own mode and, where we may, its owner; last, because it may forbid writing into it.
+fn take_attributes(from: &Path, to: &Path) -> Result<(), StoreError> {
     let metadata = fs::symlink_metadata(from).doing("read", from)?;
-    fs::create_dir(to).doing("make", to)?;
-    fs::set_permissions(to, metadata.permissions()).doing("set the mode of", to)?;
     if rustix::process::geteuid().is_root() {
         std::os::unix::fs::lchown(to, Some(metadata.uid()), Some(metadata.gid()))
             .doing("set the owner of", to)?;
     }
-    Ok(())
+    fs::set_permissions(to, metadata.permissions()).doing("set the mode of", to)
 }
 
 fn is_directory(path: &Path) -> bool {
