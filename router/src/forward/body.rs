@@ -53,15 +53,23 @@ impl Watched {
 
 /// A request's body. Dropped by the connection when it has been sent, which its receiver notices.
 pub(crate) struct Upload {
-    body: Watched,
-    _done: oneshot::Sender<()>,
+    /// None: empty, of a request that is sent again.
+    body: Option<Watched>,
+    _done: Option<oneshot::Sender<()>>,
 }
 
 impl Upload {
     pub(super) fn new(inner: Incoming, idle: Duration, done: oneshot::Sender<()>) -> Self {
         Self {
-            body: Watched::new(inner, idle),
-            _done: done,
+            body: Some(Watched::new(inner, idle)),
+            _done: Some(done),
+        }
+    }
+
+    pub(super) fn empty() -> Self {
+        Self {
+            body: None,
+            _done: None,
         }
     }
 }
@@ -74,15 +82,21 @@ impl Body for Upload {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        self.body.poll(cx)
+        self.body
+            .as_mut()
+            .map_or(Poll::Ready(None), |body| body.poll(cx))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.inner.is_end_stream()
+        self.body
+            .as_ref()
+            .is_none_or(|body| body.inner.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.inner.size_hint()
+        self.body
+            .as_ref()
+            .map_or(SizeHint::with_exact(0), |body| body.inner.size_hint())
     }
 }
 
