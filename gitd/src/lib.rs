@@ -1,5 +1,0 @@
-//! PUSH: the SSH git server.
-pub mod git;
-pub mod gone;
-pub mod request;
-mod words;
