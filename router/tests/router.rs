@@ -400,79 +400,128 @@ fn both_endpoints_get_requests() {
     assert_eq!(seen.len(), 2);
 }
 
+/// One request to an app in this state, its answer and its line.
+fn fails(world: &mut World, backend: Backend, status: &str, code: &str) {
+    let route = Route {
+        app: "shop".into(),
+        backend,
+    };
+    world.table.set("shop.localhost", route);
+    let answer = world.get("/");
+    assert!(
+        answer.starts_with(&format!("HTTP/1.1 {status} ")),
+        "{code}: {answer}"
+    );
+    assert!(
+        answer.contains(&format!("x-slipway-error: {code}\r\n")),
+        "{code}: {answer}"
+    );
+    let line = world.line();
+    assert!(
+        line.starts_with(&format!("at=error code={code} desc=")),
+        "{line}"
+    );
+    assert!(line.contains(&format!(" status={status} ")), "{line}");
+}
+
 #[test]
 fn failures_have_herokus_codes() {
-    let short = Timeouts {
-        first_byte: Duration::from_millis(50),
-        ..Timeouts::default()
-    };
-    let mut world = World::with(short);
-    let mut check = |backend: Backend, status: &str, code: &str| {
-        world.table.set(
-            "shop.localhost",
-            Route {
-                app: "shop".into(),
-                backend,
-            },
-        );
-        let answer = world.get("/");
-        assert!(
-            answer.starts_with(&format!("HTTP/1.1 {status} ")),
-            "{code}: {answer}"
-        );
-        assert!(
-            answer.contains(&format!("x-slipway-error: {code}\r\n")),
-            "{code}: {answer}"
-        );
-        let line = world.line();
-        assert!(
-            line.starts_with(&format!("at=error code={code} desc=")),
-            "{line}"
-        );
-        assert!(line.contains(&format!(" status={status} ")), "{line}");
-    };
-    check(Backend::Unavailable(NoBackend::Crashed), "503", "H10");
-    check(Backend::Unavailable(NoBackend::NoWeb), "503", "H14");
-    check(Backend::Unavailable(NoBackend::Booting), "503", "H20");
-    check(Backend::Unavailable(NoBackend::Blank), "502", "H81");
-    let silent = app(|stream| _ = std::io::copy(&mut &stream, &mut std::io::sink()));
-    check(Backend::Endpoints(endpoints(&[silent])), "503", "H12");
+    let mut world = World::new();
+    fails(
+        &mut world,
+        Backend::Unavailable(NoBackend::Crashed),
+        "503",
+        "H10",
+    );
+    fails(
+        &mut world,
+        Backend::Unavailable(NoBackend::NoWeb),
+        "503",
+        "H14",
+    );
+    fails(
+        &mut world,
+        Backend::Unavailable(NoBackend::Booting),
+        "503",
+        "H20",
+    );
+    fails(
+        &mut world,
+        Backend::Unavailable(NoBackend::Blank),
+        "502",
+        "H81",
+    );
     let hangs_up = app(|stream| _ = head(&mut BufReader::new(stream)));
-    check(Backend::Endpoints(endpoints(&[hangs_up])), "503", "H13");
+    fails(
+        &mut world,
+        Backend::Endpoints(endpoints(&[hangs_up])),
+        "503",
+        "H13",
+    );
     let closed = TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
         .unwrap();
-    check(Backend::Endpoints(endpoints(&[closed])), "503", "H21");
+    fails(
+        &mut world,
+        Backend::Endpoints(endpoints(&[closed])),
+        "503",
+        "H21",
+    );
 }
 
 #[test]
-fn an_answer_that_is_cut_off_or_dries_up_is_said_so_in_the_log() {
-    let short = Timeouts {
-        idle: Duration::from_millis(100),
+fn an_app_that_does_not_answer_in_time_is_not_waited_for() {
+    let first_byte = Duration::from_millis(50);
+    let mut world = World::with(Timeouts {
+        first_byte,
         ..Timeouts::default()
-    };
-    let mut world = World::with(short);
-    let mut check = |stays: bool, code: &str| {
-        let address = app(move |mut stream| {
-            head(&mut BufReader::new(stream.try_clone().unwrap()));
-            stream
-                .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")
-                .unwrap();
-            if stays {
-                _ = std::io::copy(&mut stream, &mut std::io::sink());
-            }
-        });
-        world.route(&[address]);
-        assert!(world.get("/").ends_with("half"));
-        let line = world.line();
-        assert!(
-            line.starts_with(&format!("at=error code={code} ")) && line.contains(" bytes=4 "),
-            "{line}"
-        );
-    };
-    check(false, "H18");
-    check(true, "H15");
+    });
+    let silent = app(|stream| _ = std::io::copy(&mut &stream, &mut std::io::sink()));
+    fails(
+        &mut world,
+        Backend::Endpoints(endpoints(&[silent])),
+        "503",
+        "H12",
+    );
+}
+
+/// Promises a hundred bytes and sends four; then hangs up, or stays.
+fn half_an_answer(stays: bool) -> SocketAddr {
+    app(move |mut stream| {
+        head(&mut BufReader::new(stream.try_clone().unwrap()));
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")
+            .unwrap();
+        if stays {
+            _ = std::io::copy(&mut stream, &mut std::io::sink());
+        }
+    })
+}
+
+#[test]
+fn an_answer_that_is_cut_off_is_said_so_in_the_log() {
+    let mut world = World::new();
+    world.route(&[half_an_answer(false)]);
+    assert!(world.get("/").ends_with("half"));
+    let line = world.line();
+    assert!(
+        line.starts_with("at=error code=H18 ") && line.contains(" bytes=4 "),
+        "{line}"
+    );
+}
+
+#[test]
+fn an_answer_that_dries_up_is_said_so_in_the_log() {
+    let idle = Duration::from_millis(100);
+    let mut world = World::with(Timeouts {
+        idle,
+        ..Timeouts::default()
+    });
+    world.route(&[half_an_answer(true)]);
+    world.get("/");
+    let line = world.line();
+    assert!(line.starts_with("at=error code=H15 "), "{line}");
 }
 
 /// What could be read differently by us and by an app is refused, or reaches the app in one reading only.
