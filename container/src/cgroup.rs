@@ -15,8 +15,11 @@ use crate::{
 const ROOT: &str = "/sys/fs/cgroup";
 /// Our groups lie below one of this name, so that leftovers can be found.
 const PARENT: &str = "slipway";
+const SUBTREE_CONTROL: &str = "cgroup.subtree_control";
 /// cpu.cfs_period_us, also v2's default.
 const PERIOD_US: u64 = 100_000;
+/// The kernel takes no smaller quota.
+const QUOTA_US_MIN: u64 = 1000;
 
 /// Which directory takes groups, per controller.
 pub(crate) struct Cgroups {
@@ -37,8 +40,53 @@ enum Version {
     V2,
 }
 
+/// Our own group in the hierarchy that has `controller`, and the names under which it may be mounted.
+fn v1_group<'a>(controller: &'a str, own: &'a str) -> Option<([&'a str; 2], &'a str)> {
+    own.lines().find_map(|line| {
+        let mut fields = line.splitn(3, ':').skip(1);
+        let (controllers, group) = (fields.next()?, fields.next()?);
+        controllers
+            .split(',')
+            .any(|name| name == controller)
+            .then_some(([controllers, controller], group))
+    })
+}
+
+/// Below our own group, so that what limits us limits them; in a container that group may not be in sight.
+fn v1_parents(mounts: [&str; 2], group: &str) -> Vec<Hierarchy> {
+    let groups = [group.trim_start_matches('/'), ""];
+    let mounts = mounts.map(|name| Path::new(ROOT).join(name));
+    let existing = mounts.iter().find(|mount| mount.is_dir()).into_iter();
+    existing
+        .flat_map(|mount| groups.map(|group| mount.join(group)))
+        .filter(|dir| dir.is_dir())
+        .map(|dir| Hierarchy {
+            parent: dir.join(PARENT),
+            version: Version::V1,
+        })
+        .collect()
+}
+
+/// Beside our own group or further up, the nearest first: v2 has processes only in leaves, so ours cannot be in our own.
+/// A group that systemd has delegated to an ordinary user is among them.
+fn v2_parents(own: &str) -> Vec<Hierarchy> {
+    let group = own.lines().find_map(|line| line.strip_prefix("0::/"));
+    let above = Path::new(group.unwrap_or_default()).ancestors().skip(1);
+    let mut dirs: Vec<PathBuf> = above.map(|dir| Path::new(ROOT).join(dir)).collect();
+    if dirs.is_empty() {
+        dirs.push(PathBuf::from(ROOT));
+    }
+    dirs.into_iter()
+        .map(|dir| Hierarchy {
+            parent: dir.join(PARENT),
+            version: Version::V2,
+        })
+        .collect()
+}
+
 /// The groups of one sandbox; removed by [`Group::remove`] after its end.
 pub(crate) struct Group {
+    name: String,
     dirs: Vec<PathBuf>,
     memory: Option<(PathBuf, Version)>,
 }
@@ -76,93 +124,97 @@ impl Cgroups {
         }
     }
 
-    /// `None` when memory cannot be limited this way: init watches it then.
-    pub(crate) fn create(&self, limits: &Limits) -> Result<Option<Group>, Failed> {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let name = format!(
-            "{}-{}",
-            std::process::id(),
-            NEXT.fetch_add(1, Ordering::Relaxed)
-        );
+    /// Makes and limits the groups of one sandbox; nothing is left of them when one step fails.
+    pub(crate) fn create(&self, limits: &Limits) -> Result<Group, Failed> {
         let mut group = Group {
+            name: self.free_name(),
             dirs: vec![],
             memory: None,
         };
+        match self.limit(&mut group, limits) {
+            Ok(()) => Ok(group),
+            Err(failed) => {
+                group.remove();
+                Err(failed)
+            }
+        }
+    }
+
+    fn limit(&self, group: &mut Group, limits: &Limits) -> Result<(), Failed> {
         if let (Some(hierarchy), Some(bytes)) = (&self.memory, limits.memory_bytes) {
-            let dir = group.make(hierarchy, &name)?;
+            let dir = group.make(hierarchy)?;
             hierarchy.limit_memory(&dir, bytes)?;
             group.memory = Some((dir, hierarchy.version));
         }
         if let (Some(hierarchy), Some(milli)) = (&self.cpu, limits.cpu_milli) {
-            let dir = group.make(hierarchy, &name)?;
-            hierarchy.limit_cpu(&dir, u64::from(milli))?;
+            let dir = group.make(hierarchy)?;
+            hierarchy.limit_cpu(&dir, milli)?;
         }
         if let (Some(hierarchy), Some(processes)) = (&self.pids, limits.processes) {
-            let dir = group.make(hierarchy, &name)?;
+            let dir = group.make(hierarchy)?;
             // Init counts too.
-            write(&dir.join("pids.max"), &(processes + 1).to_string())?;
+            write(
+                &dir.join("pids.max"),
+                &(u64::from(processes) + 1).to_string(),
+            )?;
         }
-        if group.memory.is_none() {
-            group.remove();
-            return Ok(None);
+        Ok(())
+    }
+
+    /// Begins with our pid, so that nobody sweeps it while we live. Of an earlier spawner with the same pid a detached
+    /// sandbox may still run in a group.
+    fn free_name(&self) -> String {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        loop {
+            let number = NEXT.fetch_add(1, Ordering::Relaxed);
+            let name = format!("{}-{number}", std::process::id());
+            if self.all().all(|one| !one.parent.join(&name).exists()) {
+                return name;
+            }
         }
-        Ok(Some(group))
     }
 }
 
 impl Hierarchy {
-    /// The directory for our groups: below our own group, so that what limits us limits them. Only real write access
-    /// counts, and that is found out by writing.
+    /// The directory for our groups. Only real write access counts, and that is found out by writing.
     fn find(controller: &str, own: &str) -> Option<Self> {
-        let v1 = own.lines().find_map(|line| {
-            let mut fields = line.splitn(3, ':').skip(1);
-            let (controllers, path) = (fields.next()?, fields.next()?);
-            controllers
-                .split(',')
-                .any(|name| name == controller)
-                .then_some((controllers, path))
-        });
-        let found = match v1 {
-            Some((controllers, path)) => {
-                let mount = [controllers, controller].map(|name| Path::new(ROOT).join(name));
-                let mount = mount.into_iter().find(|dir| dir.is_dir())?;
-                let own = mount.join(path.trim_start_matches('/'));
-                let parent = if own.is_dir() { own } else { mount };
-                Self {
-                    parent: parent.join(PARENT),
-                    version: Version::V1,
-                }
-            }
-            // Processes may live only in leaves of v2, so ours cannot be nested below the group we are in.
-            None => Self {
-                parent: Path::new(ROOT).join(PARENT),
-                version: Version::V2,
-            },
+        let places = match v1_group(controller, own) {
+            Some((mount, group)) => v1_parents(mount, group),
+            None => v2_parents(own),
         };
-        found.try_out(controller).ok().map(|()| found)
+        places.into_iter().find(|place| {
+            let tried = place.try_out(controller);
+            // Only if it is empty, so nothing of another spawner's.
+            tried
+                .inspect_err(|_| _ = fs::remove_dir(&place.parent))
+                .is_ok()
+        })
     }
 
     fn try_out(&self, controller: &str) -> io::Result<()> {
         fs::create_dir_all(&self.parent)?;
         if self.version == Version::V2 {
-            fs::write(
-                Path::new(ROOT).join("cgroup.subtree_control"),
-                format!("+{controller}"),
-            )?;
-            fs::write(
-                self.parent.join("cgroup.subtree_control"),
-                format!("+{controller}"),
-            )?;
+            let above = self.parent.parent().unwrap_or(&self.parent);
+            // Refused where somebody else decides it, and has already.
+            _ = fs::write(above.join(SUBTREE_CONTROL), format!("+{controller}"));
+            fs::write(self.parent.join(SUBTREE_CONTROL), format!("+{controller}"))?;
+            // Moving a process takes the right to write where both groups meet.
+            fs::File::options()
+                .write(true)
+                .open(above.join("cgroup.procs"))?;
         }
-        let trial = self.parent.join(format!("try-{}", std::process::id()));
+        let trial = self.parent.join(format!("{}-trial", std::process::id()));
         fs::create_dir(&trial)?;
         fs::remove_dir(&trial)
     }
 
-    /// Groups of sandboxes that ended while nobody was there to remove them. One in use cannot be removed.
+    /// Groups of sandboxes that ended when their spawner was gone. One in use cannot be removed; one without processes
+    /// may just have been made by another spawner that lives.
     fn sweep(&self) {
         for entry in fs::read_dir(&self.parent).into_iter().flatten().flatten() {
-            if entry.path().is_dir() {
+            let name = entry.file_name();
+            let maker = name.to_str().and_then(|name| name.split('-').next());
+            if !maker.is_some_and(runs) {
                 _ = fs::remove_dir(entry.path());
             }
         }
@@ -179,8 +231,8 @@ impl Hierarchy {
         Ok(())
     }
 
-    fn limit_cpu(&self, dir: &Path, milli: u64) -> Result<(), Failed> {
-        let quota = milli * PERIOD_US / 1000;
+    fn limit_cpu(&self, dir: &Path, milli: u32) -> Result<(), Failed> {
+        let quota = cpu_quota_us(milli);
         match self.version {
             Version::V2 => write(&dir.join("cpu.max"), &format!("{quota} {PERIOD_US}")),
             Version::V1 => write(&dir.join("cpu.cfs_quota_us"), &quota.to_string()),
@@ -188,9 +240,22 @@ impl Hierarchy {
     }
 }
 
+/// Not one that has ended but still waits for its parent to take note.
+fn runs(pid: &str) -> bool {
+    let stat = fs::read_to_string(Path::new("/proc").join(pid).join("stat"));
+    stat.is_ok_and(|stat| {
+        let state = stat.rsplit_once(") ").map(|(_, rest)| rest);
+        !state.is_some_and(|state| state.starts_with('Z'))
+    })
+}
+
+fn cpu_quota_us(milli: u32) -> u64 {
+    (u64::from(milli) * PERIOD_US / 1000).max(QUOTA_US_MIN)
+}
+
 impl Group {
-    fn make(&mut self, hierarchy: &Hierarchy, name: &str) -> Result<PathBuf, Failed> {
-        let dir = hierarchy.parent.join(name);
+    fn make(&mut self, hierarchy: &Hierarchy) -> Result<PathBuf, Failed> {
+        let dir = hierarchy.parent.join(&self.name);
         match fs::create_dir(&dir) {
             // v2 has one directory for all controllers.
             Err(error)
@@ -207,6 +272,11 @@ impl Group {
         self.dirs
             .iter()
             .try_for_each(|dir| write(&dir.join("cgroup.procs"), &pid.to_string()))
+    }
+
+    /// Otherwise init watches it.
+    pub(crate) fn limits_memory(&self) -> bool {
+        self.memory.is_some()
     }
 
     pub(crate) fn out_of_memory_events(&self) -> Option<OwnedFd> {
@@ -237,4 +307,56 @@ impl Group {
 
 fn write(file: &Path, value: &str) -> Result<(), Failed> {
     fs::write(file, value).step(|| format!("write {value} to {}", file.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_of_v2_stand_beside_our_own_or_above() {
+        let check = |own: &str, expected: &[&str]| {
+            let parents: Vec<String> = v2_parents(own)
+                .iter()
+                .map(|one| one.parent.display().to_string())
+                .collect();
+            assert_eq!(parents, expected, "{own}");
+        };
+        check("0::/\n", &["/sys/fs/cgroup/slipway"]);
+        check("", &["/sys/fs/cgroup/slipway"]);
+        check(
+            "0::/system.slice/slipway.service\n",
+            &[
+                "/sys/fs/cgroup/system.slice/slipway",
+                "/sys/fs/cgroup/slipway",
+            ],
+        );
+        check(
+            "1:name=systemd:/x\n0::/user.slice/user@1000.service/app.slice/a.scope\n",
+            &[
+                "/sys/fs/cgroup/user.slice/user@1000.service/app.slice/slipway",
+                "/sys/fs/cgroup/user.slice/user@1000.service/slipway",
+                "/sys/fs/cgroup/user.slice/slipway",
+                "/sys/fs/cgroup/slipway",
+            ],
+        );
+    }
+
+    #[test]
+    fn our_group_of_v1_is_found_by_controller() {
+        let own = "8:pids:/\n4:memory:/a:b/c\n2:cpu,cpuacct:/d\n0::/\n";
+        assert_eq!(
+            v1_group("memory", own),
+            Some((["memory", "memory"], "/a:b/c"))
+        );
+        assert_eq!(v1_group("cpu", own), Some((["cpu,cpuacct", "cpu"], "/d")));
+        assert_eq!(v1_group("pid", own), None);
+    }
+
+    #[test]
+    fn a_processor_limit_is_a_quota_that_the_kernel_takes() {
+        assert_eq!(cpu_quota_us(1500), 150_000);
+        assert_eq!(cpu_quota_us(1), 1000);
+        assert_eq!(cpu_quota_us(0), 1000);
+    }
 }

@@ -3,47 +3,33 @@
 //! record. When it ends, the kernel kills whatever is left of the sandbox.
 
 use std::{
-    ffi::CString,
-    fs::{self, File},
-    io::{self, Write as _},
-    mem,
-    os::{
-        fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd},
-        unix::ffi::OsStrExt as _,
-    },
-    path::Path,
-    ptr,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    fs::File,
+    io,
+    os::fd::{AsFd as _, AsRawFd as _, OwnedFd},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
+    fs::Mode,
     io::Errno,
-    pipe::{PipeFlags, pipe_with},
+    thread::{CapabilitySet, CapabilitySets, set_capabilities},
 };
 
 use crate::{
     Exit, Sandbox,
-    limits::Limits,
+    command::{self, Streams},
+    exit_record::ExitRecord,
     log_pump::LogPump,
+    memory_watch::MemoryWatch,
     mounts,
-    sandbox::{Lifetime, SANDBOX_ID, host_ids},
-    seccomp,
-    zygote::{Failed, Step, write_id_maps},
+    sandbox::Lifetime,
+    signals,
+    zygote::{Failed, Gate, Step},
 };
-
-/// Without a memory control group, init adds up what its processes use: often while a sandbox is young or near its
-/// limit, seldom otherwise, so that a hundred idle ones cost nothing that could be noticed.
-const WATCH_OFTEN: Duration = Duration::from_millis(200);
-const WATCH_SELDOM: Duration = Duration::from_secs(4);
-const YOUNG: Duration = Duration::from_secs(20);
 
 /// What init inherits from the spawner.
 pub(crate) struct Fds {
-    /// A byte comes when identity maps and control groups are set.
-    pub(crate) go: Option<OwnedFd>,
-    /// Takes `errno step`; closed when the command has been executed: the spawner waits for that.
-    pub(crate) error: Option<OwnedFd>,
     /// Takes the exit record of a bound sandbox.
     pub(crate) exit: Option<OwnedFd>,
     /// The control group's count of out-of-memory kills.
@@ -52,72 +38,82 @@ pub(crate) struct Fds {
     pub(crate) stdio: Vec<OwnedFd>,
 }
 
-pub(crate) fn main(sandbox: &Sandbox, mut fds: Fds, root: bool, watch_memory: bool) -> ! {
-    let status = match supervise(sandbox, &mut fds, root, watch_memory) {
-        Ok(()) => 0,
-        Err(failed) => {
-            tell(fds.error.as_ref(), &failed);
-            1
-        }
-    };
+pub(crate) fn main(
+    sandbox: &Sandbox,
+    mut gate: Gate,
+    fds: Fds,
+    root: bool,
+    watch_memory: bool,
+) -> ! {
+    let result = supervise(sandbox, &mut gate, fds, root, watch_memory);
+    end(gate, result)
+}
+
+/// In the clone that finds out whether sandboxes are possible at all.
+pub(crate) fn try_out(mut gate: Gate, root: bool) -> ! {
+    let result = die_with_parent()
+        .and_then(|()| await_go(gate.go.take()))
+        .and_then(|()| mounts::try_out(root));
+    end(gate, result)
+}
+
+fn end(gate: Gate, result: Result<(), Failed>) -> ! {
+    if let Err(failed) = &result {
+        tell(gate.error.as_ref(), failed);
+    }
     // No destructors: they belong to the spawner, whose image this is.
     // SAFETY: ends the process at once.
-    unsafe { libc::_exit(status) }
+    unsafe { libc::_exit(i32::from(result.is_err())) }
 }
 
 fn supervise(
     sandbox: &Sandbox,
-    fds: &mut Fds,
+    gate: &mut Gate,
+    fds: Fds,
     root: bool,
     watch_memory: bool,
 ) -> Result<(), Failed> {
+    _ = rustix::thread::set_name(c"slipway-init");
+    rustix::process::umask(Mode::from_raw_mode(0o022));
     if matches!(sandbox.lifetime, Lifetime::Bound) {
         die_with_parent()?;
     }
-    await_go(fds.go.take())?;
+    await_go(gate.go.take())?;
     // The log and the record lie outside of what the sandbox sees.
-    let record = match &sandbox.lifetime {
-        Lifetime::Bound => fds.exit.take().map(File::from),
-        Lifetime::Detached { exit_record, .. } => {
-            Some(File::create(exit_record).step(|| format!("create {}", exit_record.display()))?)
-        }
-    };
+    let record = ExitRecord::open(&sandbox.lifetime, fds.exit)?;
     let mut pump = LogPump::open(&sandbox.lifetime)?;
     mounts::enter(sandbox, root)?;
     set_hostname(&sandbox.hostname)?;
-    let signals = block_signals(&[libc::SIGCHLD, libc::SIGTERM, libc::SIGINT, libc::SIGHUP])
+    let signals = signals::block(&[libc::SIGCHLD, libc::SIGTERM, libc::SIGINT, libc::SIGHUP])
         .step(|| "block signals".to_owned())?;
-    let streams = Streams::new(mem::take(&mut fds.stdio), pump.as_mut())?;
+    let streams = Streams::new(fds.stdio, pump.as_mut())?;
     // SAFETY: one thread; the child executes or exits.
     let main = match unsafe { libc::fork() } {
         -1 => return Err(io::Error::last_os_error()).step(|| "fork".to_owned()),
-        0 => execute(sandbox, streams, fds.error.as_ref(), root),
+        0 => command::execute(sandbox, streams, gate.error.as_ref(), root),
         pid => pid,
     };
-    drop((streams, fds.error.take()));
+    drop((streams, gate.error.take()));
     close_streams();
-    let watch = (watch_memory && sandbox.limits.memory_bytes.is_some())
-        .then(|| MemoryWatch::new(&sandbox.limits));
+    drop_capabilities();
+    let watch = sandbox.limits.memory_bytes.filter(|_| watch_memory);
     let exit = keep(
         main,
         &signals,
         pump.as_mut(),
-        watch,
+        watch.map(MemoryWatch::new),
         fds.oom_events.as_ref(),
     );
     if let Some(pump) = &mut pump {
         pump.drain();
     }
-    let text = serde_json::to_vec(&exit)
-        .map_err(io::Error::from)
-        .step(|| "write the exit record".to_owned())?;
     record
-        .map_or(Ok(()), |mut record| record.write_all(&text))
+        .write(&exit)
         .step(|| "write the exit record".to_owned())
 }
 
 /// The spawner is the only reader; if it is gone there is nobody to tell.
-fn tell(error: Option<&OwnedFd>, failed: &Failed) {
+pub(crate) fn tell(error: Option<&OwnedFd>, failed: &Failed) {
     if let Some(error) = error {
         _ = rustix::io::write(
             error,
@@ -137,43 +133,6 @@ fn await_go(go: Option<OwnedFd>) -> Result<(), Failed> {
     }
 }
 
-/// The main process's standard streams.
-struct Streams([OwnedFd; 3]);
-
-impl Streams {
-    fn new(stdio: Vec<OwnedFd>, pump: Option<&mut LogPump>) -> Result<Self, Failed> {
-        let null = || {
-            File::options()
-                .read(true)
-                .write(true)
-                .open("/dev/null")
-                .map(OwnedFd::from)
-        };
-        if let Ok(streams) = <[OwnedFd; 3]>::try_from(stdio) {
-            return Ok(Self(streams));
-        }
-        let stdin = null().step(|| "open /dev/null".to_owned())?;
-        let Some(pump) = pump else {
-            let copy = || stdin.try_clone().step(|| "open /dev/null".to_owned());
-            return Ok(Self([copy()?, copy()?, stdin]));
-        };
-        let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).step(|| "pipe".to_owned())?;
-        let errors = writer.try_clone().step(|| "pipe".to_owned())?;
-        pump.read_from(reader)?;
-        Ok(Self([stdin, writer, errors]))
-    }
-
-    fn install(self) -> io::Result<()> {
-        for (target, stream) in self.0.iter().enumerate() {
-            // SAFETY: the three standard descriptors belong to nobody in this process.
-            if unsafe { libc::dup2(stream.as_raw_fd(), i32::try_from(target).unwrap_or(0)) } < 0 {
-                return Err(io::Error::last_os_error());
-            }
-        }
-        Ok(())
-    }
-}
-
 /// Init itself keeps none: the caller waits for the end of the main process's output, and the spawner's socket is there.
 fn close_streams() {
     if let Ok(null) = File::options().read(true).write(true).open("/dev/null") {
@@ -184,151 +143,16 @@ fn close_streams() {
     }
 }
 
-/// In the child: becomes the main process, or says why not and exits.
-fn execute(sandbox: &Sandbox, streams: Streams, error: Option<&OwnedFd>, root: bool) -> ! {
-    let Err(failed) = become_command(sandbox, streams, root);
-    tell(error, &failed);
-    // SAFETY: ends the process at once.
-    unsafe { libc::_exit(127) }
-}
-
-fn become_command(
-    sandbox: &Sandbox,
-    streams: Streams,
-    root: bool,
-) -> Result<std::convert::Infallible, Failed> {
-    rustix::process::setsid().step(|| "start a session".to_owned())?;
-    streams
-        .install()
-        .step(|| "install the standard streams".to_owned())?;
-    if root {
-        drop_root()?;
-    }
-    set_limits(&sandbox.limits);
-    rustix::process::chdir(sandbox.cwd.as_str()).step(|| format!("chdir {}", sandbox.cwd))?;
-    // SAFETY: plain system calls without pointers.
-    unsafe {
-        libc::umask(0o022);
-        if libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 {
-            return Err(io::Error::last_os_error()).step(|| "set no_new_privs".to_owned());
-        }
-    }
-    seccomp::apply().step(|| "install the seccomp filter".to_owned())?;
-    reset_signals();
-    exec(sandbox)
-}
-
-/// Takes the reserved host ids, then a user namespace in which they are [`SANDBOX_ID`]. The capabilities that a new
-/// namespace brings are lost on exec, because the process is not its root.
-fn drop_root() -> Result<(), Failed> {
-    let (uid, gid) = host_ids();
-    // SAFETY: one thread; plain system calls.
-    unsafe {
-        if libc::setgroups(0, ptr::null()) != 0
-            || libc::setresgid(gid, gid, gid) != 0
-            || libc::setresuid(uid, uid, uid) != 0
-        {
-            return Err(io::Error::last_os_error()).step(|| "drop root".to_owned());
-        }
-        // Changing ids made /proc/self belong to root; the maps are written there.
-        libc::prctl(libc::PR_SET_DUMPABLE, 1, 0, 0, 0);
-        if libc::unshare(libc::CLONE_NEWUSER) != 0 {
-            return Err(io::Error::last_os_error()).step(|| "make a user namespace".to_owned());
-        }
-    }
-    write_id_maps("/proc/self", (uid, gid))?;
-    debug_assert_eq!(rustix::process::getuid().as_raw(), SANDBOX_ID);
-    Ok(())
-}
-
-/// Best effort: a limit that may not be set here is not worth failing for; the strict ones are control groups.
-fn set_limits(limits: &Limits) {
-    let set = |resource, value: u64| {
-        let limit = libc::rlimit {
-            rlim_cur: value,
-            rlim_max: value,
-        };
-        // SAFETY: the pointer is to a live value.
-        unsafe { libc::setrlimit(resource, &raw const limit) };
+/// For signals to the main process, and for reading what it uses of memory; the rest was for making its world.
+fn drop_capabilities() {
+    let kept = CapabilitySet::KILL | CapabilitySet::SYS_PTRACE;
+    let sets = CapabilitySets {
+        effective: kept,
+        permitted: kept,
+        inheritable: CapabilitySet::empty(),
     };
-    set(libc::RLIMIT_CORE, 0);
-    if let Some(processes) = limits.processes {
-        // Counted per user namespace, so only the sandbox's own processes.
-        set(libc::RLIMIT_NPROC, u64::from(processes));
-    }
-    // Chosen before the platform itself when the machine runs out of memory.
-    _ = fs::write("/proc/self/oom_score_adj", "300");
-}
-
-fn reset_signals() {
-    // SAFETY: the set lives on the stack; unblocking everything and default dispositions are what exec should inherit.
-    unsafe {
-        let mut none: libc::sigset_t = mem::zeroed();
-        libc::sigemptyset(&raw mut none);
-        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, ptr::null_mut());
-        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
-    }
-}
-
-fn exec(sandbox: &Sandbox) -> Result<std::convert::Infallible, Failed> {
-    let command = sandbox.argv.first().map_or("", String::as_str);
-    let nul = |text: &str| {
-        CString::new(text)
-            .map_err(io::Error::from)
-            .step(|| format!("exec {command}"))
-    };
-    let argv: Vec<CString> = sandbox
-        .argv
-        .iter()
-        .map(|word| nul(word))
-        .collect::<Result<_, _>>()?;
-    let env: Vec<CString> = sandbox
-        .env
-        .iter()
-        .map(|(name, value)| nul(&format!("{name}={value}")))
-        .collect::<Result<_, _>>()?;
-    let program = find_program(command, &sandbox.env);
-    let program = CString::new(program.as_os_str().as_bytes())
-        .map_err(io::Error::from)
-        .step(|| "exec".to_owned())?;
-    let pointers = |list: &[CString]| -> Vec<*const libc::c_char> {
-        list.iter()
-            .map(|text| text.as_ptr())
-            .chain([ptr::null()])
-            .collect()
-    };
-    // SAFETY: close_range touches only descriptors above the standard ones, to be closed on exec; execve gets
-    // null-terminated arrays of live strings.
-    unsafe {
-        libc::syscall(
-            libc::SYS_close_range,
-            3,
-            libc::c_uint::MAX,
-            libc::CLOSE_RANGE_CLOEXEC,
-        );
-        libc::execve(
-            program.as_ptr(),
-            pointers(&argv).as_ptr(),
-            pointers(&env).as_ptr(),
-        );
-    }
-    Err(io::Error::last_os_error()).step(|| format!("exec {command}"))
-}
-
-/// A command without a slash is looked for in the sandbox's own PATH.
-fn find_program(command: &str, env: &[(String, String)]) -> std::path::PathBuf {
-    if command.contains('/') {
-        return command.into();
-    }
-    let path = env
-        .iter()
-        .find(|(name, _)| name == "PATH")
-        .map_or("/usr/bin:/bin", |(_, value)| value);
-    let found = path
-        .split(':')
-        .map(|dir| Path::new(dir).join(command))
-        .find(|file| file.is_file());
-    found.unwrap_or_else(|| command.into())
+    // What cannot be given up is still out of the sandbox's reach.
+    _ = set_capabilities(None, sets);
 }
 
 /// Until the main process has ended.
@@ -368,7 +192,7 @@ fn keep(
             unsafe { libc::kill(-1, libc::SIGKILL) };
         }
         if signalled {
-            for signal in read_signals(signals.as_fd()) {
+            for signal in signals::read(signals.as_fd()) {
                 if signal != libc::SIGCHLD {
                     // SAFETY: the main process leads its own group.
                     unsafe { libc::kill(-main, signal) };
@@ -419,63 +243,6 @@ fn oom_killed(events: &OwnedFd) -> bool {
         .any(|count| count.trim() != "0")
 }
 
-struct MemoryWatch {
-    bytes_max: u64,
-    started: Instant,
-    seen: u64,
-    looked: Instant,
-}
-
-impl MemoryWatch {
-    fn new(limits: &Limits) -> Self {
-        let now = Instant::now();
-        Self {
-            bytes_max: limits.memory_bytes.unwrap_or(u64::MAX),
-            started: now,
-            seen: 0,
-            looked: now,
-        }
-    }
-
-    fn next(&self) -> Duration {
-        let calm = self.started.elapsed() > YOUNG && self.seen < self.bytes_max / 2;
-        let interval = if calm { WATCH_SELDOM } else { WATCH_OFTEN };
-        interval.saturating_sub(self.looked.elapsed())
-    }
-
-    fn is_over(&mut self) -> bool {
-        if !self.next().is_zero() {
-            return false;
-        }
-        self.looked = Instant::now();
-        self.seen = resident_bytes();
-        self.seen > self.bytes_max
-    }
-}
-
-/// Anonymous memory of all processes in the sandbox but init: what they would not share with anybody.
-fn resident_bytes() -> u64 {
-    let Ok(processes) = fs::read_dir("/proc") else {
-        return 0;
-    };
-    let pids = processes
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    let pages: u64 = pids
-        .filter(|pid| *pid != 1)
-        .filter_map(|pid| {
-            // size resident shared ...: resident less the file-backed part.
-            let statm = fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
-            let mut fields = statm
-                .split(' ')
-                .skip(1)
-                .map_while(|field| field.parse::<u64>().ok());
-            Some(fields.next()?.saturating_sub(fields.next()?))
-        })
-        .sum();
-    pages * rustix::param::page_size() as u64
-}
-
 fn die_with_parent() -> Result<(), Failed> {
     // SAFETY: a plain system call.
     match unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) } {
@@ -486,39 +253,4 @@ fn die_with_parent() -> Result<(), Failed> {
 
 fn set_hostname(name: &str) -> Result<(), Failed> {
     rustix::system::sethostname(name.as_bytes()).step(|| "set the host name".to_owned())
-}
-
-/// Blocks the signals and gives a signalfd for them.
-pub(crate) fn block_signals(signals: &[i32]) -> io::Result<OwnedFd> {
-    // SAFETY: the set lives on the stack; the descriptor is new and ours.
-    unsafe {
-        let mut set: libc::sigset_t = mem::zeroed();
-        libc::sigemptyset(&raw mut set);
-        for signal in signals {
-            libc::sigaddset(&raw mut set, *signal);
-        }
-        libc::sigprocmask(libc::SIG_BLOCK, &raw const set, ptr::null_mut());
-        let fd: RawFd = libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK);
-        if fd < 0 {
-            Err(io::Error::last_os_error())
-        } else {
-            Ok(OwnedFd::from_raw_fd(fd))
-        }
-    }
-}
-
-pub(crate) fn drain_signals(signals: BorrowedFd<'_>) {
-    _ = read_signals(signals);
-}
-
-fn read_signals(signals: BorrowedFd<'_>) -> Vec<i32> {
-    const SIZE: usize = mem::size_of::<libc::signalfd_siginfo>();
-    let mut seen = Vec::new();
-    let mut info = [0u8; SIZE];
-    while let Ok(SIZE) = rustix::io::read(signals, &mut info) {
-        // ssi_signo is the first field.
-        let number = u32::from_ne_bytes([info[0], info[1], info[2], info[3]]);
-        seen.extend(i32::try_from(number));
-    }
-    seen
 }

@@ -6,17 +6,21 @@
 //! A [`Stack`] joins both: the base on which builds and instances run.
 
 mod cgroup;
+mod command;
 pub mod digest;
+mod exit_record;
 pub mod image;
 mod init;
 pub mod layer;
 pub mod layout;
 pub mod limits;
 mod log_pump;
+mod memory_watch;
 mod message;
 mod mounts;
 pub mod sandbox;
 mod seccomp;
+mod signals;
 pub mod spawner;
 pub mod stack;
 pub mod store;

@@ -3,6 +3,7 @@
 use std::{
     fs::File,
     io::Write as _,
+    mem,
     os::fd::{AsFd as _, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -20,6 +21,7 @@ const LINE_BYTES_MAX: usize = 10_000;
 const READ_BYTES: usize = 16 * 1024;
 /// A line without its newline (a prompt, a progress dot) is written after this long.
 const PARTIAL_AFTER: Duration = Duration::from_millis(500);
+const OUT_BYTES: usize = 16 * 1024;
 /// The most that is read at once, so that signals are noticed under a flood.
 const READS_IN_A_ROW: usize = 16;
 
@@ -33,6 +35,9 @@ pub(crate) struct LogPump {
     source: Option<OwnedFd>,
     partial: Vec<u8>,
     partial_since: Option<Instant>,
+    /// Finished lines, to be written together.
+    out: Vec<u8>,
+    out_lines: u64,
     /// Lines that could not be written, for example because the disk was full.
     lost: u64,
 }
@@ -71,6 +76,8 @@ impl LogPump {
             source: None,
             partial: Vec::new(),
             partial_since: None,
+            out: Vec::new(),
+            out_lines: 0,
             lost: 0,
         }))
     }
@@ -109,6 +116,7 @@ impl LogPump {
             .is_some_and(|since| since.elapsed() >= PARTIAL_AFTER)
         {
             self.end_line();
+            self.write_out();
         }
     }
 
@@ -126,18 +134,18 @@ impl LogPump {
         if !self.partial.is_empty() {
             self.end_line();
         }
+        self.write_out();
     }
 
     fn take(&mut self, bytes: &[u8]) {
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
-            let (text, ended) = piece
+            let (mut text, ended) = piece
                 .strip_suffix(b"\n")
                 .map_or((piece, false), |text| (text, true));
-            let mut text = text;
             while self.partial.len() + text.len() > LINE_BYTES_MAX {
                 let (head, tail) = text.split_at(LINE_BYTES_MAX - self.partial.len());
                 self.partial.extend_from_slice(head);
-                self.end_line();
+                self.split_line();
                 text = tail;
             }
             self.partial.extend_from_slice(text);
@@ -145,6 +153,7 @@ impl LogPump {
                 self.end_line();
             }
         }
+        self.write_out();
         if self.partial.is_empty() {
             self.partial_since = None;
         } else {
@@ -152,42 +161,92 @@ impl LogPump {
         }
     }
 
+    /// Not within a character.
+    fn split_line(&mut self) {
+        let rest = self.partial.split_off(whole_chars(&self.partial));
+        self.end_line();
+        self.partial = rest;
+    }
+
     fn end_line(&mut self) {
         let text = printable(&self.partial);
         self.partial.clear();
         self.partial_since = None;
-        if self.lost > 0
-            && self.write(&format!(
-                "{} lines were lost: the log could not be written",
-                self.lost
-            ))
-        {
-            self.lost = 0;
-        }
-        if !self.write(&text) {
-            self.lost += 1;
+        self.add(&text);
+    }
+
+    fn add(&mut self, text: &str) {
+        _ = writeln!(self.out, "{} {}: {text}", now(), self.label);
+        self.out_lines += 1;
+        if self.out.len() >= OUT_BYTES {
+            self.write_out();
         }
     }
 
-    fn write(&mut self, text: &str) -> bool {
-        let line = format!("{} {}: {text}\n", now(), self.label);
-        if self.bytes + line.len() as u64 > self.bytes_max {
+    /// Many lines at once; all or nothing, so that no line is cut where the disk was full.
+    fn write_out(&mut self) {
+        if self.out.is_empty() {
+            return;
+        }
+        if self.bytes > 0 && self.bytes + self.out.len() as u64 > self.bytes_max {
             self.rotate();
         }
-        let written = self.file.write_all(line.as_bytes()).is_ok();
-        self.bytes += line.len() as u64;
+        if self.lost > 0 && self.write(lost_line(self.lost, &self.label).as_bytes()) {
+            self.lost = 0;
+        }
+        let out = mem::take(&mut self.out);
+        if !self.write(&out) {
+            self.lost += self.out_lines;
+        }
+        self.out = out;
+        self.out.clear();
+        self.out_lines = 0;
+    }
+
+    fn write(&mut self, lines: &[u8]) -> bool {
+        let written = self.file.write_all(lines).is_ok();
+        if written {
+            self.bytes += lines.len() as u64;
+        } else {
+            _ = self.file.set_len(self.bytes);
+        }
         written
     }
 
-    /// `<name>` becomes `<name>.1`, whose old content goes.
+    /// `<name>` becomes `<name>.1`, whose old content goes. Where that is not possible the log begins again: it must not
+    /// outgrow its bounds.
     fn rotate(&mut self) {
         let mut old = self.name.clone().into_os_string();
         old.push(".1");
-        _ = renameat(&self.directory, &self.name, &self.directory, &old);
-        if let Ok(file) = append(&self.directory, &self.name) {
-            self.file = file;
-            self.bytes = 0;
+        let renamed = renameat(&self.directory, &self.name, &self.directory, &old);
+        let opened = renamed.and_then(|()| append(&self.directory, &self.name));
+        match opened {
+            Ok(file) => self.file = file,
+            Err(_) => _ = self.file.set_len(0),
         }
+        self.bytes = 0;
+    }
+}
+
+fn lost_line(lost: u64, label: &str) -> String {
+    format!(
+        "{} {label}: {lost} lines were lost: the log could not be written\n",
+        now()
+    )
+}
+
+/// How many bytes of `text` are whole characters, or broken beyond repair: at its end one may have been cut.
+fn whole_chars(text: &[u8]) -> usize {
+    const CHAR_BYTES_MAX: usize = 4;
+    let cut = text.len().saturating_sub(CHAR_BYTES_MAX - 1);
+    let start = (cut..text.len()).rev().find(|at| text[*at] & 0xc0 != 0x80);
+    let Some(start) = start.filter(|start| *start > 0) else {
+        return text.len();
+    };
+    match str::from_utf8(&text[start..]) {
+        // `None`: more bytes could make it whole.
+        Err(error) if error.error_len().is_none() => start,
+        _ => text.len(),
     }
 }
 
@@ -254,6 +313,61 @@ fn civil(days: i64) -> (i64, i64, i64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn pump(dir: &Path) -> LogPump {
+        let lifetime = Lifetime::Detached {
+            log: dir.join("log"),
+            log_bytes_max: 1 << 20,
+            label: "app[web.1]".to_owned(),
+            exit_record: dir.join("exit.json"),
+        };
+        LogPump::open(&lifetime).unwrap().unwrap()
+    }
+
+    #[test]
+    fn lines_that_could_not_be_written_are_counted() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut pump = pump(dir.path());
+        pump.take(b"one\n");
+        let file = std::mem::replace(&mut pump.file, File::open(dir.path().join("log")).unwrap());
+        pump.take(b"two\nthree\n");
+        pump.file = file;
+        pump.take(b"four\n");
+        let text = std::fs::read_to_string(dir.path().join("log")).unwrap();
+        let texts: Vec<&str> = text
+            .lines()
+            .map(|line| line.split_once("]: ").unwrap().1)
+            .collect();
+        let lost = "2 lines were lost: the log could not be written";
+        assert_eq!(texts, ["one", lost, "four"]);
+    }
+
+    #[test]
+    fn a_log_that_cannot_be_rotated_begins_again() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(dir.path().join("log.1/full")).unwrap();
+        let mut pump = pump(dir.path());
+        pump.bytes_max = 100;
+        for _ in 0..10 {
+            pump.take(b"forty bytes of text, to fill it up, now\n");
+        }
+        assert!(std::fs::metadata(dir.path().join("log")).unwrap().len() <= 100);
+    }
+
+    #[test]
+    fn a_long_line_is_not_split_within_a_character() {
+        let check = |text: &[u8], whole| assert_eq!(whole_chars(text), whole, "{text:?}");
+        check(b"abc", 3);
+        check("aé".as_bytes(), 3);
+        check(&"aé".as_bytes()[..2], 1);
+        check(&"a\u{1f6a2}".as_bytes()[..4], 1);
+        check("a\u{1f6a2}".as_bytes(), 5);
+        // What is no text stays together: nothing would be won.
+        check(b"a\xff", 2);
+        check(b"a\x80\x80\x80\x80", 5);
+        check(b"\xc3", 1);
+        check(b"", 0);
+    }
 
     #[test]
     fn dates_are_those_of_the_calendar() {

@@ -32,30 +32,26 @@ pub(crate) enum Reply {
     /// With the pidfd and the pipe that brings the exit record of a bound sandbox.
     Spawned {
         pid: u32,
+        start_time: u64,
     },
     Failed {
         step: String,
         errno: i32,
-        /// Not this sandbox but any: user namespaces are closed to us.
-        forbidden: bool,
     },
 }
 
-pub(crate) fn send(
-    socket: BorrowedFd<'_>,
-    message: &impl Serialize,
-    fds: &[BorrowedFd<'_>],
-) -> io::Result<()> {
+pub(crate) fn encode(message: &impl Serialize) -> io::Result<Vec<u8>> {
     let text = serde_json::to_vec(message)?;
-    if text.len() > BYTES_MAX {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            format!(
-                "the sandbox's description takes {} bytes, and {BYTES_MAX} are the most",
-                text.len()
-            ),
-        ));
+    if text.len() <= BYTES_MAX {
+        return Ok(text);
     }
+    Err(io::Error::new(
+        io::ErrorKind::InvalidInput,
+        format!("{} bytes, and {BYTES_MAX} are the most", text.len()),
+    ))
+}
+
+pub(crate) fn send(socket: BorrowedFd<'_>, text: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_MAX))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     if !fds.is_empty() {
@@ -64,7 +60,7 @@ pub(crate) fn send(
     rustix::io::retry_on_intr(|| {
         sendmsg(
             socket,
-            &[IoSlice::new(&text)],
+            &[IoSlice::new(text)],
             &mut control,
             SendFlags::NOSIGNAL,
         )

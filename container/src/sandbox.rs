@@ -52,7 +52,8 @@ pub enum Lifetime {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Mount {
     Bind(Bind),
-    /// An overlay of its own: `upper` and `work` (made when absent) take the changes.
+    /// An overlay of its own: `upper` and `work` (made when absent) take the changes. They are not synced at the end:
+    /// what must survive a power cut is copied or synced by whoever wants it.
     Overlay {
         lowers: Vec<PathBuf>,
         upper: PathBuf,

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, io, sync::OnceLock};
 
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
-    SeccompRule, TargetArch,
+    SeccompRule, TargetArch, sock_filter,
 };
 
 /// Kernel administration, key rings, profiling of others, and what would change the sandbox's own world.
@@ -19,6 +19,7 @@ const REFUSED: &[libc::c_long] = &[
     libc::SYS_fsconfig,
     libc::SYS_fsmount,
     libc::SYS_fsopen,
+    libc::SYS_fspick,
     libc::SYS_init_module,
     libc::SYS_kexec_file_load,
     libc::SYS_kexec_load,
@@ -32,6 +33,7 @@ const REFUSED: &[libc::c_long] = &[
     libc::SYS_perf_event_open,
     libc::SYS_pivot_root,
     libc::SYS_quotactl,
+    libc::SYS_quotactl_fd,
     libc::SYS_reboot,
     libc::SYS_request_key,
     libc::SYS_setns,
@@ -70,7 +72,7 @@ fn compile() -> Result<[BpfProgram; 2], seccompiler::BackendError> {
     let arch: TargetArch = std::env::consts::ARCH.try_into()?;
     let mut refused: BTreeMap<i64, Vec<SeccompRule>> =
         REFUSED.iter().map(|call| (*call, vec![])).collect();
-    // A user namespace would bring back capabilities; TIOCSTI types into somebody's terminal.
+    // A user namespace would bring back capabilities; TIOCSTI and TIOCLINUX type into somebody's terminal.
     let new_user_namespace = SeccompCondition::new(
         0,
         SeccompCmpArgLen::Qword,
@@ -81,11 +83,17 @@ fn compile() -> Result<[BpfProgram; 2], seccompiler::BackendError> {
         libc::SYS_clone,
         vec![SeccompRule::new(vec![new_user_namespace])?],
     );
-    let into_terminal =
-        SeccompCondition::new(1, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, libc::TIOCSTI)?;
+    let into_terminal = |request| {
+        let condition =
+            SeccompCondition::new(1, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, request)?;
+        SeccompRule::new(vec![condition])
+    };
     refused.insert(
         libc::SYS_ioctl,
-        vec![SeccompRule::new(vec![into_terminal])?],
+        vec![
+            into_terminal(libc::TIOCSTI)?,
+            into_terminal(libc::TIOCLINUX)?,
+        ],
     );
     let refuse = SeccompFilter::new(
         refused,
@@ -105,5 +113,33 @@ fn compile() -> Result<[BpfProgram; 2], seccompiler::BackendError> {
         SeccompAction::Errno(libc::ENOSYS.unsigned_abs()),
         arch,
     )?;
-    Ok([refuse.try_into()?, absent.try_into()?])
+    let mut absent: BpfProgram = absent.try_into()?;
+    absent.splice(..0, no_x32());
+    Ok([refuse.try_into()?, absent])
+}
+
+/// The x32 calls of x86_64 are the same calls under other numbers, which the filters would not know; where the kernel has
+/// them, it has them for every process.
+fn no_x32() -> Vec<sock_filter> {
+    const X32_BIT: u32 = 0x4000_0000;
+    if !cfg!(target_arch = "x86_64") {
+        return vec![];
+    }
+    let instruction = |code: u32, jt, jf, k| sock_filter {
+        code: u16::try_from(code).unwrap_or(0),
+        jt,
+        jf,
+        k,
+    };
+    vec![
+        // The number is the first field of seccomp_data.
+        instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
+        instruction(libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K, 0, 1, X32_BIT),
+        instruction(
+            libc::BPF_RET | libc::BPF_K,
+            0,
+            0,
+            libc::SECCOMP_RET_ERRNO | libc::ENOSYS.unsigned_abs(),
+        ),
+    ]
 }

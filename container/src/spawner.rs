@@ -16,7 +16,7 @@ use std::{
 };
 
 use rustix::{
-    event::{PollFd, PollFlags, poll},
+    event::{PollFd, PollFlags, Timespec, poll},
     net::{AddressFamily, SocketFlags, SocketType, socketpair},
     process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
 };
@@ -26,8 +26,15 @@ use crate::{
     Sandbox,
     limits::Capabilities,
     message::{self, Reply, Request},
+    mounts::{MOUNT_OVERLAY, MOUNT_PROC},
     sandbox::Lifetime,
-    zygote,
+    zygote::{self, start_time},
+};
+
+/// How long an ending spawner may take over its sandboxes.
+const END_MAX: Timespec = Timespec {
+    tv_sec: 5,
+    tv_nsec: 0,
 };
 
 /// argv[0] under which the binary runs [`main`].
@@ -57,11 +64,15 @@ pub enum SpawnError {
     /// The step that failed inside the sandbox (`mount /usr`, `exec web`), with the errno.
     #[error("cannot start the sandbox: {step}")]
     Step { step: String, source: io::Error },
-    #[error(
-        "this machine does not let an ordinary user make a sandbox ({step}); allow user namespaces (sysctl \
-         kernel.unprivileged_userns_clone=1, or kernel.apparmor_restrict_unprivileged_userns=0), or run as root"
-    )]
-    Forbidden { step: String, source: io::Error },
+    /// Not one sandbox but any, found out at the start.
+    #[error("this machine does not let us make sandboxes ({step}): {cure}")]
+    Forbidden {
+        step: String,
+        cure: &'static str,
+        source: io::Error,
+    },
+    #[error("cannot describe the sandbox to the spawner")]
+    TooLarge(#[source] io::Error),
     #[error("the spawner does not answer")]
     Gone(#[source] io::Error),
 }
@@ -96,7 +107,7 @@ pub struct Process {
     pid: u32,
     start_time: u64,
     pidfd: OwnedFd,
-    exit: ExitSource,
+    exit: Mutex<ExitSource>,
 }
 
 #[derive(Debug)]
@@ -105,14 +116,20 @@ enum ExitSource {
     Pipe(OwnedFd),
     /// Of a detached one.
     Record(PathBuf),
+    Known(Exit),
 }
 
 impl Spawner {
     /// Executes `exe` (normally `/proc/self/exe`) as the spawner and asks it what this machine allows.
     pub fn start(exe: &Path) -> Result<Self, SpawnError> {
         let link = Link::open(exe).map_err(SpawnError::Gone)?;
-        let Reply::Capabilities(capabilities) = link.ask(&Request::Probe, &[])?.0 else {
-            return Err(SpawnError::Gone(io::ErrorKind::InvalidData.into()));
+        let text = message::encode(&Request::Probe).map_err(SpawnError::TooLarge)?;
+        link.send(&text, &[])?;
+        let capabilities = match link.receive() {
+            Ok((Reply::Capabilities(capabilities), _)) => capabilities,
+            Err(SpawnError::Step { step, source }) => return Err(forbidden(step, source)),
+            Err(other) => return Err(other),
+            Ok(_) => return Err(SpawnError::Gone(io::ErrorKind::InvalidData.into())),
         };
         Ok(Self {
             exe: exe.to_owned(),
@@ -136,8 +153,9 @@ impl Spawner {
                 stderr,
             } => vec![stdin.as_fd(), stdout.as_fd(), stderr.as_fd()],
         };
-        let (reply, mut fds) = self.ask(&request, &fds)?;
-        let Reply::Spawned { pid } = reply else {
+        let text = message::encode(&request).map_err(SpawnError::TooLarge)?;
+        let (reply, mut fds) = self.ask(&text, &fds)?;
+        let Reply::Spawned { pid, start_time } = reply else {
             return Err(SpawnError::Gone(io::ErrorKind::InvalidData.into()));
         };
         let (Some(exit_pipe), Some(pidfd)) = (fds.pop(), fds.pop()) else {
@@ -149,26 +167,25 @@ impl Spawner {
         };
         Ok(Process {
             pid,
-            start_time: start_time(pid).unwrap_or(0),
+            start_time,
             pidfd,
-            exit,
+            exit: Mutex::new(exit),
         })
     }
 
-    /// A spawner that has died is replaced, once per request.
+    /// A spawner that has died is replaced. Its bound sandboxes have died with it; a request that it had taken is not
+    /// repeated, because nobody can know how far it came.
     fn ask(
         &self,
-        request: &Request,
+        text: &[u8],
         fds: &[BorrowedFd<'_>],
     ) -> Result<(Reply, Vec<OwnedFd>), SpawnError> {
         let mut link = self.link.lock().unwrap_or_else(PoisonError::into_inner);
-        match link.ask(request, fds) {
-            Err(SpawnError::Gone(_)) => {
-                *link = Link::open(&self.exe).map_err(SpawnError::Gone)?;
-                link.ask(request, fds)
-            }
-            answer => answer,
+        if link.send(text, fds).is_err() {
+            *link = Link::open(&self.exe).map_err(SpawnError::Gone)?;
+            link.send(text, fds)?;
         }
+        link.receive()
     }
 }
 
@@ -185,8 +202,6 @@ impl Link {
             .stdin(theirs)
             .env_clear()
             .current_dir("/")
-            // Ctrl-C on the terminal is for slipway alone; bound sandboxes end with it, detached ones stay.
-            .process_group(0)
             .spawn()?;
         Ok(Self {
             socket: ours,
@@ -194,39 +209,50 @@ impl Link {
         })
     }
 
-    fn ask(
-        &self,
-        request: &Request,
-        fds: &[BorrowedFd<'_>],
-    ) -> Result<(Reply, Vec<OwnedFd>), SpawnError> {
-        message::send(self.socket.as_fd(), request, fds).map_err(SpawnError::Gone)?;
+    fn send(&self, text: &[u8], fds: &[BorrowedFd<'_>]) -> Result<(), SpawnError> {
+        message::send(self.socket.as_fd(), text, fds).map_err(SpawnError::Gone)
+    }
+
+    fn receive(&self) -> Result<(Reply, Vec<OwnedFd>), SpawnError> {
         let answer = message::receive(self.socket.as_fd()).map_err(SpawnError::Gone)?;
-        let (reply, fds) =
-            answer.ok_or_else(|| SpawnError::Gone(io::ErrorKind::UnexpectedEof.into()))?;
-        match reply {
-            Reply::Failed {
+        match answer {
+            None => Err(SpawnError::Gone(io::ErrorKind::UnexpectedEof.into())),
+            Some((Reply::Failed { step, errno }, _)) => Err(SpawnError::Step {
                 step,
-                errno,
-                forbidden,
-            } => {
-                let source = io::Error::from_raw_os_error(errno);
-                Err(if forbidden {
-                    SpawnError::Forbidden { step, source }
-                } else {
-                    SpawnError::Step { step, source }
-                })
-            }
-            reply => Ok((reply, fds)),
+                source: io::Error::from_raw_os_error(errno),
+            }),
+            Some(answer) => Ok(answer),
         }
     }
 }
 
 impl Drop for Link {
+    /// At the end of its socket the spawner ends its bound sandboxes and removes their groups; it gets a while for that.
     fn drop(&mut self) {
-        // It ends at the end of its socket; SIGKILL only makes sure, and its bound sandboxes die with it.
+        _ = rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Both);
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        let pidfd = pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+        if let Some(pidfd) = pidfd {
+            _ = poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&END_MAX));
+        }
         _ = self.child.kill();
         _ = self.child.wait();
     }
+}
+
+/// In the words of an operator: what to change so that it works here.
+fn forbidden(step: String, source: io::Error) -> SpawnError {
+    let cure = if rustix::process::geteuid().is_root() {
+        "run it as an ordinary user of a machine with user namespaces, or give its container the capability SYS_ADMIN"
+    } else if step.starts_with(MOUNT_OVERLAY) {
+        "overlays made by ordinary users need Linux 5.11; run it as root"
+    } else if step == MOUNT_PROC {
+        "a container that hides parts of /proc keeps others from mounting it; show it whole there, or run as root"
+    } else {
+        "allow user namespaces (sysctl kernel.unprivileged_userns_clone=1, or \
+         kernel.apparmor_restrict_unprivileged_userns=0, user.max_user_namespaces above 0), or run as root"
+    };
+    SpawnError::Forbidden { step, cure, source }
 }
 
 impl Process {
@@ -259,7 +285,7 @@ impl Process {
             pid,
             start_time: start_time_recorded,
             pidfd,
-            exit: ExitSource::Record(exit_record.to_owned()),
+            exit: Mutex::new(ExitSource::Record(exit_record.to_owned())),
         };
         let same = start_time(pid) == Some(start_time_recorded) && !process.has_ended()?;
         Ok(same.then_some(process))
@@ -288,7 +314,10 @@ impl Process {
                 return Err(error.into());
             }
         }
-        Ok(self.exit.read().unwrap_or_else(Exit::killed))
+        let mut source = self.exit.lock().unwrap_or_else(PoisonError::into_inner);
+        let exit = source.read().unwrap_or_else(Exit::killed);
+        *source = ExitSource::Known(exit.clone());
+        Ok(exit)
     }
 
     fn has_ended(&self) -> io::Result<bool> {
@@ -320,6 +349,7 @@ impl ExitSource {
                 text
             }
             Self::Record(path) => fs::read(path).ok()?,
+            Self::Known(exit) => return Some(exit.clone()),
         };
         serde_json::from_slice(&record).ok()
     }
@@ -340,17 +370,6 @@ impl Exit {
     pub fn success(&self) -> bool {
         self.code == Some(0)
     }
-}
-
-fn start_time(pid: u32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The command name in parentheses may itself hold parentheses and spaces; fields are counted behind the last one.
-    stat.rsplit_once(')')?
-        .1
-        .split_whitespace()
-        .nth(19)?
-        .parse()
-        .ok()
 }
 
 impl AsRawFd for Process {

@@ -129,6 +129,13 @@ impl Store {
         })
     }
 
+    /// A store that another process has open: to read from, nothing is tidied.
+    pub fn reader(root: &Path) -> Self {
+        Self {
+            root: root.to_owned(),
+        }
+    }
+
     pub fn scratch(&self) -> Result<Scratch, StoreError> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let name = format!(

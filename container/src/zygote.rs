@@ -13,17 +13,19 @@ use std::{
 };
 
 use rustix::{
-    event::{PollFd, PollFlags, poll},
+    event::{PollFd, PollFlags, Timespec, poll},
     io::Errno,
     pipe::{PipeFlags, pipe_with},
 };
 
 use crate::{
-    Sandbox,
+    Limits, Sandbox,
     cgroup::{Cgroups, Group},
+    exit_record::ExitRecord,
     init::{self, Fds},
     message::{self, Reply, Request},
-    sandbox::{SANDBOX_ID, host_ids},
+    sandbox::{Lifetime, SANDBOX_ID, host_ids},
+    signals,
 };
 
 /// Which step failed, and how. Crosses a pipe from the sandbox as `errno step`.
@@ -48,6 +50,9 @@ impl<T, E: Into<io::Error>> Step<T> for Result<T, E> {
 }
 
 pub(crate) fn run(socket: BorrowedFd<'_>) -> ! {
+    // A session of its own: Ctrl-C and a terminal that closes are for slipway alone. Only in a group's leader it fails.
+    _ = rustix::process::setsid();
+    signals::reset();
     let status = match serve(socket) {
         Ok(()) => 0,
         Err(_) => 1,
@@ -57,131 +62,156 @@ pub(crate) fn run(socket: BorrowedFd<'_>) -> ! {
 
 struct Zygote {
     cgroups: Cgroups,
-    /// Groups of the inits that still run, by pid.
-    groups: HashMap<i32, Group>,
+    /// The inits that still run, by pid.
+    running: HashMap<i32, Running>,
     /// As root, mounts come first and the user namespace last.
     root: bool,
 }
 
+struct Running {
+    group: Group,
+    bound: bool,
+}
+
+/// What an init and its spawner have between them until the command has been executed.
+pub(crate) struct Gate {
+    /// A byte comes when identity maps and control groups are set.
+    pub(crate) go: Option<OwnedFd>,
+    /// Takes `errno step`; closed when the command has been executed: the spawner waits for that.
+    pub(crate) error: Option<OwnedFd>,
+}
+
 fn serve(socket: BorrowedFd<'_>) -> io::Result<()> {
-    let children = init::block_signals(&[libc::SIGCHLD])?;
+    let children = signals::block(&[libc::SIGCHLD])?;
     crate::seccomp::prepare();
     let mut zygote = Zygote {
         cgroups: Cgroups::probe(),
-        groups: HashMap::new(),
+        running: HashMap::new(),
         root: rustix::process::geteuid().is_root(),
     };
-    loop {
-        let mut fds = [
-            PollFd::new(&socket, PollFlags::IN),
-            PollFd::new(&children, PollFlags::IN),
-        ];
-        match poll(&mut fds, None) {
-            Err(Errno::INTR) => continue,
-            result => _ = result?,
-        }
-        let (asked, ended) = (!fds[0].revents().is_empty(), !fds[1].revents().is_empty());
-        if ended {
-            init::drain_signals(children.as_fd());
-            zygote.reap();
-        }
-        if asked {
-            let Some((request, fds)) = message::receive(socket)? else {
-                return Ok(());
-            };
-            zygote.answer(socket, request, fds)?;
-        }
-    }
+    let served = zygote.serve(socket, &children);
+    zygote.end_bound();
+    served
 }
 
 impl Zygote {
-    fn answer(
-        &mut self,
-        socket: BorrowedFd<'_>,
-        request: Request,
-        fds: Vec<OwnedFd>,
-    ) -> io::Result<()> {
-        match request {
-            Request::Probe => message::send(
-                socket,
-                &Reply::Capabilities(self.cgroups.capabilities()),
-                &[],
-            ),
-            Request::Spawn(sandbox) => match self.spawn(&sandbox, fds) {
-                Ok((pid, pidfd, exit)) => {
-                    let reply = Reply::Spawned {
-                        pid: pid.unsigned_abs(),
-                    };
-                    message::send(socket, &reply, &[pidfd.as_fd(), exit.as_fd()])
-                }
-                Err(Failed { step, errno }) => {
-                    let forbidden = !self.root && step == NAMESPACES && errno == libc::EPERM;
-                    message::send(
-                        socket,
-                        &Reply::Failed {
-                            step,
-                            errno,
-                            forbidden,
-                        },
-                        &[],
-                    )
-                }
-            },
+    fn serve(&mut self, socket: BorrowedFd<'_>, children: &OwnedFd) -> io::Result<()> {
+        loop {
+            let mut fds = [
+                PollFd::new(&socket, PollFlags::IN),
+                PollFd::new(children, PollFlags::IN),
+            ];
+            match poll(&mut fds, None) {
+                Err(Errno::INTR) => continue,
+                result => _ = result?,
+            }
+            let (asked, ended) = (!fds[0].revents().is_empty(), !fds[1].revents().is_empty());
+            if ended {
+                signals::drain(children.as_fd());
+                self.reap();
+            }
+            if asked {
+                let Some((request, fds)) = message::receive(socket)? else {
+                    return Ok(());
+                };
+                let (reply, fds) = self.answer(request, fds);
+                let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
+                message::send(socket, &message::encode(&reply)?, &fds)?;
+            }
         }
+    }
+
+    fn answer(&mut self, request: Request, fds: Vec<OwnedFd>) -> (Reply, Vec<OwnedFd>) {
+        let result = match request {
+            Request::Probe => self
+                .try_out()
+                .map(|()| (Reply::Capabilities(self.cgroups.capabilities()), vec![])),
+            Request::Spawn(sandbox) => self.spawn(&sandbox, fds),
+        };
+        result.unwrap_or_else(|Failed { step, errno }| (Reply::Failed { step, errno }, vec![]))
     }
 
     fn spawn(
         &mut self,
         sandbox: &Sandbox,
         stdio: Vec<OwnedFd>,
-    ) -> Result<(i32, OwnedFd, OwnedFd), Failed> {
-        let pipe = || pipe_with(PipeFlags::CLOEXEC).step(|| "pipe".to_owned());
-        let (go_reader, go_writer) = pipe()?;
-        let (error_reader, error_writer) = pipe()?;
-        let (exit_reader, exit_writer) = pipe()?;
+    ) -> Result<(Reply, Vec<OwnedFd>), Failed> {
+        let (exit_reader, exit_writer) =
+            pipe_with(PipeFlags::CLOEXEC).step(|| "pipe".to_owned())?;
         let group = self.cgroups.create(&sandbox.limits)?;
-        let oom_events = group.as_ref().and_then(Group::out_of_memory_events);
-        let (pid, pidfd) = match clone(self.root).step(|| NAMESPACES.to_owned())? {
+        let fds = Fds {
+            exit: Some(exit_writer),
+            oom_events: group.out_of_memory_events(),
+            stdio,
+        };
+        let (root, watch_memory) = (self.root, !group.limits_memory());
+        let init = |gate| init::main(sandbox, gate, fds, root, watch_memory);
+        let bound = matches!(sandbox.lifetime, Lifetime::Bound);
+        let started = self.start(Running { group, bound }, init);
+        if started.is_err() {
+            ExitRecord::forget(&sandbox.lifetime);
+        }
+        let (pid, pidfd) = started?;
+        let reply = Reply::Spawned {
+            pid,
+            // Before it can be reaped: this pid is still its own.
+            start_time: start_time(pid).unwrap_or(0),
+        };
+        Ok((reply, vec![pidfd, exit_reader]))
+    }
+
+    /// Whether sandboxes are possible here: namespaces, the mounts that every one needs, and nothing else.
+    fn try_out(&mut self) -> Result<(), Failed> {
+        let running = Running {
+            group: self.cgroups.create(&Limits::default())?,
+            bound: true,
+        };
+        let root = self.root;
+        self.start(running, |gate| init::try_out(gate, root))
+            .map(|_| ())
+    }
+
+    /// Clones `init` and returns once it has executed its command or ended without complaint. On failure its end is
+    /// awaited: nothing may be left when that is reported.
+    fn start(
+        &mut self,
+        running: Running,
+        init: impl FnOnce(Gate),
+    ) -> Result<(u32, OwnedFd), Failed> {
+        let pipe = || pipe_with(PipeFlags::CLOEXEC).step(|| "pipe".to_owned());
+        let ((go_reader, go_writer), (error_reader, error_writer)) = (pipe()?, pipe()?);
+        let cloned = clone(self.root).step(|| NAMESPACES.to_owned());
+        let (pid, pidfd) = match cloned.inspect_err(|_| running.group.remove())? {
             Cloned::Child => {
-                drop((go_writer, error_reader, exit_reader));
-                let fds = Fds {
-                    go: Some(go_reader),
-                    error: Some(error_writer),
-                    exit: Some(exit_writer),
-                    oom_events,
-                    stdio,
-                };
-                init::main(sandbox, fds, self.root, group.is_none());
+                drop((go_writer, error_reader));
+                let (go, error) = (Some(go_reader), Some(error_writer));
+                init(Gate { go, error });
+                // It exits by itself.
+                std::process::abort()
             }
             Cloned::Parent { pid, pidfd } => (pid, pidfd),
         };
-        drop((go_reader, error_writer, exit_writer, stdio));
-        let admitted = self.admit(pid, group.as_ref());
-        if admitted.is_ok() {
+        drop((go_reader, error_writer));
+        let admitted = self.admit(pid, &running.group);
+        self.running.insert(pid, running);
+        let result = admitted.and_then(|()| {
             // A child that cannot read it has died, and says so in the error pipe.
             _ = rustix::io::write(&go_writer, &[1]);
-        }
-        drop(go_writer);
-        let result = admitted.and_then(|()| read_error(error_reader));
-        if let Some(group) = group {
-            self.groups.insert(pid, group);
-        }
+            read_error(error_reader)
+        });
         if let Err(failed) = result {
-            _ = rustix::process::pidfd_send_signal(&pidfd, rustix::process::Signal::KILL);
-            // Its end is awaited: nothing may be left when the failure is reported.
-            wait_for(pid);
-            self.forget(pid);
+            self.end(pid);
             return Err(failed);
         }
-        Ok((pid, pidfd, exit_reader))
+        Ok((pid.unsigned_abs(), pidfd))
     }
 
     /// What only the parent can do: identity maps of an ordinary user's namespace, and control groups.
-    fn admit(&self, pid: i32, group: Option<&Group>) -> Result<(), Failed> {
+    fn admit(&self, pid: i32, group: &Group) -> Result<(), Failed> {
         if !self.root {
             write_id_maps(&format!("/proc/{pid}"), host_ids())?;
         }
-        group.map_or(Ok(()), |group| group.add(pid))
+        group.add(pid)
     }
 
     fn reap(&mut self) {
@@ -190,14 +220,38 @@ impl Zygote {
         }
     }
 
+    fn end(&mut self, pid: i32) {
+        // SAFETY: a plain system call; the pid is our own child's, which has not been reaped.
+        unsafe { libc::kill(pid, libc::SIGKILL) };
+        wait_for(pid);
+        self.forget(pid);
+    }
+
+    /// slipway is gone: with it goes what was bound to it, and the groups of that.
+    fn end_bound(&mut self) {
+        let bound: Vec<i32> = self
+            .running
+            .iter()
+            .filter_map(|(pid, running)| running.bound.then_some(*pid))
+            .collect();
+        for pid in bound {
+            self.end(pid);
+        }
+    }
+
     fn forget(&mut self, pid: i32) {
-        if let Some(group) = self.groups.remove(&pid) {
-            group.remove();
+        if let Some(running) = self.running.remove(&pid) {
+            running.group.remove();
         }
     }
 }
 
-const NAMESPACES: &str = "make namespaces";
+/// Mounts wait for disks and file servers, and while one does, no other sandbox starts.
+const START_MAX: Timespec = Timespec {
+    tv_sec: 30,
+    tv_nsec: 0,
+};
+pub(crate) const NAMESPACES: &str = "make namespaces";
 
 /// Maps [`SANDBOX_ID`] inside to [`crate::sandbox::host_ids`] in the namespace of the process at `proc`, in /proc.
 pub(crate) fn write_id_maps(proc: &str, (uid, gid): (u32, u32)) -> Result<(), Failed> {
@@ -256,9 +310,12 @@ fn clone(root: bool) -> io::Result<Cloned> {
 /// Empty: the command has been executed (its end of the pipe closed on exec).
 fn read_error(pipe: OwnedFd) -> Result<(), Failed> {
     let mut text = String::new();
-    fs::File::from(pipe)
-        .read_to_string(&mut text)
-        .step(|| "read the sandbox's answer".to_owned())?;
+    let step = || "start in time".to_owned();
+    let mut fds = [PollFd::new(&pipe, PollFlags::IN)];
+    if rustix::io::retry_on_intr(|| poll(&mut fds, Some(&START_MAX))).step(step)? == 0 {
+        return Err(Errno::TIMEDOUT).step(step);
+    }
+    fs::File::from(pipe).read_to_string(&mut text).step(step)?;
     if text.is_empty() {
         return Ok(());
     }
@@ -278,4 +335,16 @@ fn wait_any() -> Option<i32> {
 fn wait_for(pid: i32) {
     // SAFETY: as above.
     unsafe { libc::waitpid(pid, ptr::null_mut(), 0) };
+}
+
+/// Clock ticks after boot, field 22 of /proc/PID/stat.
+pub(crate) fn start_time(pid: u32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The command name in parentheses may itself hold parentheses and spaces; fields are counted behind the last one.
+    stat.rsplit_once(')')?
+        .1
+        .split_whitespace()
+        .nth(19)?
+        .parse()
+        .ok()
 }

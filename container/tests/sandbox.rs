@@ -7,6 +7,13 @@
     reason = "without the harness clippy does not see that this is a test"
 )]
 
+#[path = "sandbox/hostile.rs"]
+mod hostile;
+#[path = "sandbox/lifetime.rs"]
+mod lifetime;
+#[path = "sandbox/limits.rs"]
+mod limits;
+
 use std::{
     fs::{self, File},
     io::Read as _,
@@ -47,6 +54,17 @@ const CASES: &[Case] = &[
         detached,
     ),
     ("fifty at once", fifty_at_once),
+    ("each limit stands by itself", limits::each_by_itself),
+    ("shared memory counts, once", limits::shared_memory),
+    ("system calls that no app needs", hostile::system_calls),
+    ("nothing is inherited", hostile::inheritance),
+    ("sixty layers with long paths", hostile::many_layers),
+    ("links in an image lead nowhere", hostile::links_in_images),
+    ("a description can be too large", hostile::too_large),
+    ("an exit record is of this sandbox", lifetime::exit_record),
+    ("a log keeps its bounds and its lines", lifetime::log_bounds),
+    ("the spawner is killed", lifetime::spawner_killed),
+    ("slipway is killed", lifetime::slipway_killed),
 ];
 
 fn main() {
@@ -56,14 +74,30 @@ fn main() {
         (_, Some("start-detached")) => {
             return start_detached(Path::new(&std::env::args().nth(2).unwrap()));
         }
+        (_, Some("start-both")) => {
+            return lifetime::start_both(Path::new(&std::env::args().nth(2).unwrap()));
+        }
         (_, Some("--list")) => return,
         _ => {}
     }
+    let mounts = mounts();
     for (case, run) in CASES {
         run(&World::new());
         println!("test {case} ... ok");
     }
+    assert_eq!(self::mounts(), mounts, "mounts are left");
+    assert!(
+        children(std::process::id()).is_empty(),
+        "processes are left"
+    );
     if rustix::process::geteuid().is_root() {
+        until(
+            "the next start has removed what a killed spawner left",
+            || {
+                drop(Spawner::start(Path::new("/proc/self/exe")).unwrap());
+                limits::groups_left().is_empty()
+            },
+        );
         as_ordinary_user();
     }
     println!("test result: ok. {} passed; 0 failed", CASES.len());
@@ -146,6 +180,18 @@ impl World {
         let (exit, text) = self.run(&self.sandbox(script));
         assert!(exit.success(), "{script}: {exit:?} {text}");
         text
+    }
+}
+
+impl Drop for World {
+    /// An overlay leaves a directory in its work directory that an ordinary user must open before removing it.
+    fn drop(&mut self) {
+        let dir = self.dir.path();
+        _ = Command::new("chmod")
+            .arg("-R")
+            .arg("u+rwx")
+            .arg(dir)
+            .status();
     }
 }
 
@@ -402,6 +448,10 @@ fn fifty_at_once(world: &World) {
         }
     });
     until("all are reaped", || sandboxes_of(&world.spawner) == 0);
+}
+
+fn mounts() -> String {
+    fs::read_to_string("/proc/self/mountinfo").unwrap()
 }
 
 /// Children of the spawner: none may be left, also no zombies.

@@ -1,337 +1,390 @@
-//! One request: find its route, claim an endpoint, send it there, and stream the answer back.
-
-mod body;
+//! The way of one request: find its route, choose an endpoint, send, answer.
 
 use std::{
-    cell::Cell,
-    net::IpAddr,
+    net::SocketAddr,
     rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
-use http_body_util::{Either, Full};
+use http::{
+    HeaderValue, Method, Request, Response, StatusCode, Uri, Version,
+    header::{EXPECT, HOST},
+};
 use hyper::{
-    Method, Request, Response, StatusCode, Uri, Version,
-    body::{Body as _, Incoming},
-    client::conn::http1,
-    header,
+    body::{Body, Incoming},
+    client::conn::TrySendError,
     upgrade::OnUpgrade,
 };
-use hyper_util::rt::TokioIo;
-use tokio::{net::TcpStream, sync::oneshot, time::timeout};
 
-use self::body::Finish;
-pub(crate) use self::body::{Download, Upload};
 use crate::{
-    failure::{Failure, page},
-    headers,
-    log::{LogSender, Record},
-    pool::{Pool, Sender},
-    server::Timeouts,
-    table::{BackendState, Claim, EndpointState, RouteState, Table},
+    balance,
+    body::{Reply, RequestBody, ResponseBody, Upload},
+    endpoint::{EndpointState, Lease},
+    failure::{self, Accept, Code, Refusal},
+    headers, host,
+    log::{Facts, Outcome, RequestLine},
+    pool::{self, Pooled},
+    table::{RouteState, Target},
+    tunnel,
+    vitals::Vitals,
+    worker::{Shared, Worker},
 };
 
-/// Heroku's: so many requests may be under way per instance.
-const IN_FLIGHT_PER_ENDPOINT_MAX: usize = 200;
-/// Connection attempts for one request, and looks at a table that changes meanwhile.
-const TRIES_MAX: usize = 10;
+/// Endpoints that are tried for one request (Heroku's figure).
+const ATTEMPTS_MAX: usize = 10;
 
-pub(crate) type Body = Either<Full<Bytes>, Download>;
-
-/// What the requests of one thread share.
-pub(crate) struct Forwarder {
-    pub(crate) table: Table,
-    pub(crate) log: LogSender,
-    pub(crate) pool: Pool,
-    pub(crate) timeouts: Timeouts,
-    pub(crate) port: u16,
+/// Answers every request: from an endpoint, or with the reason why not.
+pub(crate) async fn answer(
+    worker: Shared,
+    vitals: Arc<Vitals>,
+    request: Request<Incoming>,
+) -> Response<Reply> {
+    let accept = Accept::of(request.headers());
+    let reply = match admit(&worker, &request) {
+        Ok((host, route)) => exchange(worker, &vitals, host, route, request, accept).await,
+        Err(refusal) => {
+            tracing::debug!(peer = %vitals.peer, uri = %request.uri(), ?refusal, "refused");
+            refusal.response(accept, request.version())
+        }
+    };
+    vitals.decide_upgrade(reply.status() == StatusCode::SWITCHING_PROTOCOLS);
+    reply
 }
 
-/// An open connection to a claimed endpoint.
-struct Upstream {
-    sender: Sender,
-    claim: Claim,
-    reused: bool,
-    connect: Duration,
+fn admit(
+    worker: &Worker,
+    request: &Request<Incoming>,
+) -> Result<(String, Arc<RouteState>), Refusal> {
+    if request.method() == Method::CONNECT {
+        return Err(Refusal::Connect);
+    }
+    let mut expectations = request.headers().get_all(EXPECT).iter();
+    if expectations.any(|value| !value.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
+        return Err(Refusal::Expectation);
+    }
+    if headers::nominates_framing(request.headers()) {
+        return Err(Refusal::BadRequest);
+    }
+    let host = host::of(request).ok_or(Refusal::BadRequest)?;
+    let route = worker.table.find(&host).ok_or(Refusal::NoSuchApp)?;
+    Ok((host, route))
 }
 
-impl Forwarder {
-    pub(crate) async fn serve(
-        self: Rc<Self>,
-        request: Request<Incoming>,
-        client: IpAddr,
-    ) -> Response<Body> {
-        if request.method() == Method::CONNECT {
-            return refuse(
-                StatusCode::METHOD_NOT_ALLOWED,
-                "CONNECT is not allowed here",
-            );
-        }
-        let host = match headers::host(&request) {
-            Ok(host) => host,
-            Err(wrong) => return refuse(StatusCode::BAD_REQUEST, wrong),
-        };
-        let Some(route) = self.table.route(&host) else {
-            return refuse(StatusCode::NOT_FOUND, &format!("there is no app at {host}"));
-        };
-        let started = Instant::now();
-        let mut record = Record {
-            app: route.app.clone(),
-            method: request.method().to_string(),
-            path: request
-                .uri()
-                .path_and_query()
-                .map_or("/", |path| path.as_str())
-                .to_owned(),
-            host,
-            request_id: String::new(),
-            client,
-            instance: String::new(),
-            connect: Duration::ZERO,
-            service: Duration::ZERO,
-            status: 0,
-            bytes: 0,
-            failure: None,
-        };
-        match self.forward(request, route, &mut record, started).await {
-            Ok(response) => response,
-            Err(failure) => {
-                record.failure = Some(failure);
-                record.status = failure.status().as_u16();
-                record.service = started.elapsed();
-                record.send(&self.log);
-                failure.response().map(Either::Left)
+async fn exchange(
+    worker: Shared,
+    vitals: &Arc<Vitals>,
+    host: String,
+    route: Arc<RouteState>,
+    mut request: Request<Incoming>,
+    accept: Accept,
+) -> Response<Reply> {
+    let version = request.version();
+    let client = hyper::upgrade::on(&mut request);
+    let upgrade = headers::upgrade(request.headers()).filter(|_| version == Version::HTTP_11);
+    let (request, upload, facts) = prepare(&worker, vitals.peer, host, request);
+    let mut line = RequestLine {
+        shared: Rc::clone(&worker),
+        serving: vitals.begin(),
+        route,
+        facts,
+    };
+    match send(&worker, request, &upload, &mut line).await {
+        Ok(answer) if answer.response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+            match upgrade {
+                Some(_) => switch(answer, client, line, version),
+                None => fail(line, Code::H17, accept),
             }
         }
-    }
-
-    async fn forward(
-        &self,
-        mut request: Request<Incoming>,
-        route: Arc<RouteState>,
-        record: &mut Record,
-        started: Instant,
-    ) -> Result<Response<Body>, Failure> {
-        let upgrade_to = headers::upgrade(request.headers());
-        let client_upgrade = upgrade_to
-            .is_some()
-            .then(|| hyper::upgrade::on(&mut request));
-        headers::strip_hop_by_hop(request.headers_mut());
-        record.request_id = headers::add_forwarded(request.headers_mut(), record.client, self.port);
-        if let Some(to) = upgrade_to {
-            headers::restore_upgrade(request.headers_mut(), to);
-        }
-        let (request, sent) = self.outgoing(request, &record.host);
-        let upstream = self.connect(route, &record.host).await?;
-        record
-            .instance
-            .clone_from(&upstream.claim.state.endpoint.instance);
-        record.connect = upstream.connect;
-        let (mut response, upstream) = self.exchange(request, upstream, sent).await?;
-        record.status = response.status().as_u16();
-        record.service = started.elapsed();
-        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            let app_upgrade = hyper::upgrade::on(&mut response);
-            self.tunnel(client_upgrade, app_upgrade, upstream.claim, record);
-            return Ok(response.map(|_| Either::Left(Full::default())));
-        }
-        headers::strip_hop_by_hop(response.headers_mut());
-        *response.version_mut() = Version::HTTP_11;
-        let finish = Finish {
-            record: record.clone(),
-            started,
-            log: self.log.clone(),
-            pool: self.pool.clone(),
-            sender: upstream.sender,
-            claim: upstream.claim,
-        };
-        Ok(response.map(|body| Either::Right(Download::new(body, finish, self.timeouts.idle))))
-    }
-
-    /// The request as it goes to the app: origin form, HTTP/1.1, one Host. The receiver ends when its body is through.
-    fn outgoing(
-        &self,
-        request: Request<Incoming>,
-        host: &str,
-    ) -> (Request<Upload>, oneshot::Receiver<()>) {
-        let (done, sent) = oneshot::channel();
-        let idle = self.timeouts.idle;
-        let mut request = request.map(|body| Upload::new(body, idle, done));
-        if !request.headers().contains_key(header::HOST) {
-            let host = request
-                .uri()
-                .authority()
-                .map_or(host, |authority| authority.as_str());
-            if let Ok(host) = header::HeaderValue::from_str(host) {
-                request.headers_mut().insert(header::HOST, host);
-            }
-        }
-        let path = request.uri().path_and_query().cloned();
-        *request.uri_mut() = path.map_or_else(|| Uri::from_static("/"), Uri::from);
-        *request.version_mut() = Version::HTTP_11;
-        (request, sent)
-    }
-
-    /// Claims an endpoint and connects to it; another one when that is refused.
-    async fn connect(&self, mut route: Arc<RouteState>, host: &str) -> Result<Upstream, Failure> {
-        let mut tried: Vec<Arc<EndpointState>> = Vec::new();
-        let mut failure = Failure::ConnectionRefused;
-        for _ in 0..TRIES_MAX {
-            let endpoints = match &route.backend {
-                BackendState::Endpoints(endpoints) => endpoints,
-                BackendState::Unavailable(reason) => return Err(Failure::Unavailable(*reason)),
-            };
-            if route.in_flight() >= IN_FLIGHT_PER_ENDPOINT_MAX * endpoints.len() {
-                return Err(Failure::BacklogTooDeep);
-            }
-            let untried: Vec<_> = endpoints
-                .iter()
-                .filter(|state| !tried.iter().any(|t| Arc::ptr_eq(t, state)))
-                .collect();
-            let Some(state) = less_loaded(&untried) else {
-                return Err(failure);
-            };
-            let Some(claim) = state.claim() else {
-                // Taken out of the table since we looked.
-                route = self.table.route(host).ok_or(Failure::ConnectionRefused)?;
-                continue;
-            };
-            match self.open(claim, true).await {
-                Ok(upstream) => return Ok(upstream),
-                Err(why) => failure = why,
-            }
-            tried.push(state.clone());
-            // What has just been refused may be gone from the table by now.
-            route = self.table.route(host).ok_or(failure)?;
-        }
-        Err(failure)
-    }
-
-    async fn open(&self, claim: Claim, reuse: bool) -> Result<Upstream, Failure> {
-        let address = claim.state.endpoint.address;
-        if let Some(sender) = reuse.then(|| self.pool.take(&address)).flatten() {
-            return Ok(Upstream {
-                sender,
-                claim,
-                reused: true,
-                connect: Duration::ZERO,
-            });
-        }
-        let started = Instant::now();
-        let stream = timeout(self.timeouts.connect, TcpStream::connect(address))
-            .await
-            .map_err(|_| Failure::ConnectTimeout)?
-            .map_err(|_| Failure::ConnectionRefused)?;
-        // Latency only; a socket without it still works.
-        _ = stream.set_nodelay(true);
-        let (sender, connection) = http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(|_| Failure::ClosedWithoutResponse)?;
-        // Ends with the connection, which ends when its sender is dropped.
-        tokio::task::spawn_local(connection.with_upgrades());
-        Ok(Upstream {
-            sender,
-            claim,
-            reused: false,
-            connect: started.elapsed(),
-        })
-    }
-
-    /// Sends the request and waits for the head of the response. A pooled connection may have been closed by the app at
-    /// this moment: what was not sent, or may be sent twice (RFC 9110 section 9.2.2), goes out once more on a fresh one.
-    async fn exchange(
-        &self,
-        request: Request<Upload>,
-        mut upstream: Upstream,
-        sent: oneshot::Receiver<()>,
-    ) -> Result<(Response<Incoming>, Upstream), Failure> {
-        let first_byte = self.timeouts.first_byte;
-        let late = async move {
-            // Closed, not sent: the body was dropped when it had gone through.
-            _ = sent.await;
-            tokio::time::sleep(first_byte).await;
-        };
-        tokio::pin!(late);
-        let mut spare = upstream
-            .reused
-            .then(|| copy_if_harmless(&request))
-            .flatten();
-        let mut request = request;
-        loop {
-            let result = tokio::select! {
-                result = upstream.sender.try_send_request(request) => result,
-                () = &mut late => return Err(Failure::RequestTimeout),
-            };
-            let mut error = match result {
-                Ok(response) => return Ok((response, upstream)),
-                Err(error) => error,
-            };
-            let again = error
-                .take_message()
-                .or_else(|| spare.take())
-                .filter(|_| upstream.reused);
-            request = again.ok_or(Failure::ClosedWithoutResponse)?;
-            upstream = self.open(upstream.claim, false).await?;
-        }
-    }
-
-    /// Both sides have switched protocols: bytes go through until one of them is done.
-    fn tunnel(&self, client: Option<OnUpgrade>, app: OnUpgrade, claim: Claim, record: &Record) {
-        let (log, record) = (self.log.clone(), record.clone());
-        tokio::task::spawn_local(async move {
-            let _claim = claim;
-            let Some(client) = client else { return };
-            if let (Ok(client), Ok(app)) = tokio::join!(client, app) {
-                // Either end may be cut; that is how such connections end.
-                _ = tokio::io::copy_bidirectional(
-                    &mut TokioIo::new(client),
-                    &mut TokioIo::new(app),
-                )
-                .await;
-            }
-            record.send(&log);
-        });
+        Ok(answer) => relay(answer, upload, line, version),
+        Err(code) => fail(line, code, accept),
     }
 }
 
-/// The same request, when it has no body and its method says that twice is as good as once.
-fn copy_if_harmless(request: &Request<Upload>) -> Option<Request<Upload>> {
-    let harmless = request.method().is_idempotent() && request.body().is_end_stream();
-    harmless.then(|| {
-        let mut copy = Request::new(Upload::empty());
-        copy.method_mut().clone_from(request.method());
-        copy.uri_mut().clone_from(request.uri());
-        copy.headers_mut().clone_from(request.headers());
-        copy
-    })
+/// Turns the client's request into the endpoint's.
+fn prepare(
+    worker: &Worker,
+    peer: SocketAddr,
+    host: String,
+    request: Request<Incoming>,
+) -> (Request<RequestBody>, Rc<Upload>, Facts) {
+    let (mut parts, incoming) = request.into_parts();
+    let identity = headers::to_endpoint(
+        &mut parts.headers,
+        parts.version,
+        peer,
+        worker.port,
+        &worker.random,
+    );
+    let facts = Facts {
+        method: parts.method.clone(),
+        uri: parts.uri.clone(),
+        host,
+        request_id: identity.request_id,
+        forwarded_for: identity.forwarded_for,
+        endpoint: None,
+        connect: Duration::ZERO,
+        began: Instant::now(),
+        bytes: 0,
+        outcome: Outcome::Open,
+    };
+    if let Some(authority) = parts.uri.authority()
+        && let Ok(value) = HeaderValue::from_str(authority.as_str())
+    {
+        parts.headers.insert(HOST, value);
+    }
+    let (body, upload) = RequestBody::new(incoming);
+    let mut request = Request::new(body);
+    *request.method_mut() = parts.method;
+    *request.uri_mut() = origin_form(parts.uri);
+    *request.headers_mut() = parts.headers;
+    (request, upload, facts)
 }
 
-/// The less loaded of two at random: nearly as good as the least loaded, without a herd.
-fn less_loaded<'a>(endpoints: &[&'a Arc<EndpointState>]) -> Option<&'a Arc<EndpointState>> {
-    let pick = |n: usize| endpoints.get(n % endpoints.len().max(1)).copied();
-    let (first, second) = (pick(random())?, pick(random())?);
-    Some(if second.load() < first.load() {
-        second
+/// Scheme and authority stay behind (RFC 9112 section 3.2.1).
+fn origin_form(uri: Uri) -> Uri {
+    uri.into_parts()
+        .path_and_query
+        .map_or_else(Uri::default, Uri::from)
+}
+
+struct Answer {
+    response: Response<Incoming>,
+    connection: Pooled,
+    lease: Lease,
+}
+
+/// Tries endpoints until one answers, or until trying another cannot be right.
+async fn send(
+    worker: &Worker,
+    mut request: Request<RequestBody>,
+    upload: &Upload,
+    line: &mut RequestLine,
+) -> Result<Answer, Code> {
+    let deadline = Instant::now() + worker.timeouts.attempts;
+    let mut tried: Vec<Arc<EndpointState>> = Vec::new();
+    let mut last = Code::H21;
+    let mut fresh = false;
+    while tried.len() < ATTEMPTS_MAX && Instant::now() < deadline {
+        let Some(lease) = choose(worker, line, &tried)? else {
+            break;
+        };
+        let reused = if fresh {
+            None
+        } else {
+            reuse(worker, &lease.state, is_repeatable(&request)).await
+        };
+        let is_reused = reused.is_some();
+        let mut connection = match reused {
+            Some(connection) => connection,
+            None => match connect(worker, &lease.state, line).await {
+                Ok(connection) => connection,
+                Err(code) => {
+                    lease.state.quarantine();
+                    tried.push(Arc::clone(&lease.state));
+                    last = code;
+                    continue;
+                }
+            },
+        };
+        let spare = if is_reused { again(&request) } else { None };
+        match respond(worker, &mut connection, request, upload).await? {
+            Ok(response) => {
+                return Ok(Answer {
+                    response,
+                    connection,
+                    lease,
+                });
+            }
+            // The endpoint closed a connection that lay idle just as it was used: not its fault, not the client's.
+            Err(lost) => match unsent(lost, upload, spare, is_reused) {
+                Ok(unsent) => request = unsent,
+                Err(code) => return Err(code),
+            },
+        }
+        fresh = true;
+    }
+    Err(last)
+}
+
+/// Leases an endpoint; `None` when all have been tried. An endpoint that is retired between being chosen and being
+/// leased is no failure: the table already has the next route.
+fn choose(
+    worker: &Worker,
+    line: &mut RequestLine,
+    tried: &[Arc<EndpointState>],
+) -> Result<Option<Lease>, Code> {
+    loop {
+        let endpoints = match &line.route.target {
+            Target::Unavailable(why) => return Err(Code::from(*why)),
+            Target::Endpoints(endpoints) => endpoints,
+        };
+        if balance::is_full(endpoints) {
+            return Err(Code::H11);
+        }
+        let Some(chosen) = balance::choose(endpoints, tried, worker.random.number()) else {
+            return Ok(None);
+        };
+        if let Some(lease) = chosen.lease() {
+            line.facts.endpoint = Some(Arc::clone(chosen));
+            return Ok(Some(lease));
+        }
+        match worker.table.find(&line.facts.host) {
+            Some(route) => line.route = route,
+            None => return Err(Code::H14),
+        }
+    }
+}
+
+/// An idle connection. Where a second try would be wrong, one more turn of the event loop lets it be seen that the
+/// endpoint has closed it.
+async fn reuse(worker: &Worker, state: &Arc<EndpointState>, is_repeatable: bool) -> Option<Pooled> {
+    loop {
+        let connection = worker.pool.take(state)?;
+        if is_repeatable {
+            return Some(connection);
+        }
+        tokio::task::yield_now().await;
+        if !connection.sender.is_closed() {
+            return Some(connection);
+        }
+    }
+}
+
+async fn connect(
+    worker: &Worker,
+    state: &Arc<EndpointState>,
+    line: &mut RequestLine,
+) -> Result<Pooled, Code> {
+    let began = Instant::now();
+    let connected = tokio::time::timeout(worker.timeouts.connect, pool::connect(state)).await;
+    line.facts.connect += began.elapsed();
+    match connected {
+        Ok(Ok(connection)) => Ok(connection),
+        Ok(Err(_)) => Err(Code::H21),
+        Err(_) => Err(Code::H19),
+    }
+}
+
+/// Does no harm when it is carried out twice, and has no body.
+fn is_repeatable(request: &Request<RequestBody>) -> bool {
+    request.method().is_idempotent() && request.body().is_end_stream()
+}
+
+fn again(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
+    let body = (request.body().again()).filter(|_| is_repeatable(request))?;
+    let mut copy = Request::new(body);
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.headers_mut() = request.headers().clone();
+    Some(copy)
+}
+
+type Lost = TrySendError<Request<RequestBody>>;
+
+/// Sends, and waits for the head of the response. The outer error is a timeout.
+async fn respond(
+    worker: &Worker,
+    connection: &mut Pooled,
+    request: Request<RequestBody>,
+    upload: &Upload,
+) -> Result<Result<Response<Incoming>, Lost>, Code> {
+    upload.touch();
+    let mut response = std::pin::pin!(connection.sender.try_send_request(request));
+    let mut timer = std::pin::pin!(tokio::time::sleep_until(due(worker, upload)));
+    loop {
+        tokio::select! {
+            biased;
+            response = &mut response => return Ok(response),
+            () = &mut timer => {
+                let due = due(worker, upload);
+                if tokio::time::Instant::now() >= due {
+                    return Err(late(upload));
+                }
+                timer.as_mut().reset(due);
+            }
+        }
+    }
+}
+
+/// When waiting ends, as things stand.
+fn due(worker: &Worker, upload: &Upload) -> tokio::time::Instant {
+    let allowed = if upload.is_done() {
+        worker.timeouts.first_byte
     } else {
-        first
-    })
+        worker.timeouts.idle
+    };
+    upload.progress() + allowed
 }
 
-/// xorshift; only spreads load.
-fn random() -> usize {
-    thread_local!(static STATE: Cell<u64> = const { Cell::new(0x9e37_79b9_7f4a_7c15) });
-    STATE.with(|state| {
-        let mut x = state.get();
-        x ^= x << 13;
-        x ^= x >> 7;
-        x ^= x << 17;
-        state.set(x);
-        usize::try_from(x >> 33).unwrap_or(0)
-    })
+fn late(upload: &Upload) -> Code {
+    match (upload.is_done(), upload.is_starved()) {
+        (true, _) => Code::H12,
+        (false, true) => Code::H28,
+        (false, false) => Code::H15,
+    }
 }
 
-fn refuse(status: StatusCode, why: &str) -> Response<Body> {
-    page(status, format!("{why}\n")).map(Either::Left)
+/// The request, if it may be sent once more.
+fn unsent(
+    mut lost: Lost,
+    upload: &Upload,
+    spare: Option<Request<RequestBody>>,
+    is_reused: bool,
+) -> Result<Request<RequestBody>, Code> {
+    let returned = lost.take_message().filter(|_| !upload.is_started());
+    let error = lost.into_error();
+    let malformed = error.is_parse() || error.is_parse_too_large();
+    match returned.or(spare) {
+        Some(request) if is_reused && !malformed => Ok(request),
+        _ if upload.is_failed() => Err(Code::H26),
+        _ if malformed => Err(Code::H17),
+        _ => Err(Code::H13),
+    }
+}
+
+fn relay(
+    answer: Answer,
+    upload: Rc<Upload>,
+    line: RequestLine,
+    version: Version,
+) -> Response<Reply> {
+    let (mut parts, incoming) = answer.response.into_parts();
+    headers::to_client(&mut parts.headers, parts.version, false);
+    // The client's connection decides its own version.
+    parts.version = version;
+    parts.extensions.clear();
+    let idle_max = line.shared.timeouts.idle;
+    let body = ResponseBody::new(
+        (incoming, parts.status.as_u16()),
+        idle_max,
+        upload,
+        answer.connection,
+        line,
+        answer.lease,
+    );
+    Response::from_parts(parts, Reply::Endpoint(Box::new(body)))
+}
+
+/// 101: from here on the two ends speak whatever they agreed on.
+fn switch(
+    mut answer: Answer,
+    client: OnUpgrade,
+    line: RequestLine,
+    version: Version,
+) -> Response<Reply> {
+    let endpoint = hyper::upgrade::on(&mut answer.response);
+    let (mut parts, _) = answer.response.into_parts();
+    headers::to_client(&mut parts.headers, parts.version, true);
+    parts.version = version;
+    parts.extensions.clear();
+    tokio::task::spawn_local(tunnel::run(client, endpoint, line, answer.lease));
+    Response::from_parts(parts, Reply::Page(None))
+}
+
+fn fail(mut line: RequestLine, code: Code, accept: Accept) -> Response<Reply> {
+    let response = failure::response(code, &line.facts.request_id, accept);
+    line.facts.bytes = response.body().size_hint().exact().unwrap_or(0);
+    line.facts.outcome = Outcome::Failed(code);
+    response
 }

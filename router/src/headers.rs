@@ -1,221 +1,336 @@
-//! What a request and a response lose and gain on their way through (RFC 9110 section 7.6, Heroku's X- headers).
+//! Which fields cross from client to endpoint and back (RFC 9110 section 7.6), and which are added.
 
-use std::{
-    net::IpAddr,
-    time::{SystemTime, UNIX_EPOCH},
+use std::net::SocketAddr;
+
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Version,
+    header::{
+        CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, PROXY_AUTHORIZATION, TE,
+        TRANSFER_ENCODING, UPGRADE, VIA,
+    },
 };
 
-use hyper::{
-    HeaderMap, Request,
-    header::{self, HeaderName, HeaderValue},
-};
+use crate::{log::since_epoch, random::Random};
 
-const HOP_BY_HOP: [&str; 8] = [
-    "connection",
-    "keep-alive",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "proxy-connection",
-    "te",
-    "transfer-encoding",
-    "upgrade",
-];
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const REQUEST_START: HeaderName = HeaderName::from_static("x-request-start");
+
+/// What apps believe because the router says it.
+const OURS: [HeaderName; 5] = [
+    FORWARDED_FOR,
+    FORWARDED_PROTO,
+    FORWARDED_PORT,
+    REQUEST_ID,
+    REQUEST_START,
+];
+
 const REQUEST_ID_BYTES_MAX: usize = 200;
 
-/// The host that a request is for: of the target if it names one, else the Host header; lower case, no port. An error
-/// says what is wrong (RFC 9112 section 3.2).
-pub(crate) fn host<B>(request: &Request<B>) -> Result<String, &'static str> {
-    let mut hosts = request.headers().get_all(header::HOST).iter();
-    let (first, second) = (hosts.next(), hosts.next());
-    if second.is_some() {
-        return Err("more than one Host header");
-    }
-    let named = match (request.uri().authority(), first) {
-        (Some(authority), _) => authority.as_str(),
-        (None, Some(host)) => host.to_str().map_err(|_| "the Host header is not text")?,
-        (None, None) => return Err("no Host header"),
-    };
-    let host = match named.rsplit_once(':') {
-        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
-        _ => named,
-    };
-    let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
-    let valid = !host.is_empty()
-        && host
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"-._[]:".contains(&byte));
-    if valid {
-        Ok(host)
-    } else {
-        Err("the Host header is not a host name")
-    }
+/// A client that names one of these in `Connection` wants the message to mean something else behind us.
+pub(crate) fn nominates_framing(headers: &HeaderMap) -> bool {
+    nominated(headers).any(|name| [HOST, CONTENT_LENGTH, TRANSFER_ENCODING].contains(&name))
 }
 
-/// The protocol that both sides may switch to, when the request asks for it.
+/// The protocol that the client would like to change to.
 pub(crate) fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
-    let asked = headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok());
-    let asked = asked
-        .flat_map(|value| value.split(','))
-        .any(|name| name.trim().eq_ignore_ascii_case("upgrade"));
-    // `h2c` is the one that concerns the connection to us, not the app.
-    let to = headers
-        .get(header::UPGRADE)
-        .filter(|to| !to.as_bytes().eq_ignore_ascii_case(b"h2c"));
-    to.filter(|_| asked).cloned()
+    let wanted = nominated(headers).any(|name| name == UPGRADE);
+    headers.get(UPGRADE).filter(|_| wanted).cloned()
 }
 
-/// Takes out what concerns one connection only, also what the Connection header names.
-pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    let named: Vec<HeaderName> = headers
-        .get_all(header::CONNECTION)
+/// What the log line repeats.
+#[derive(Debug)]
+pub(crate) struct Identity {
+    pub(crate) request_id: HeaderValue,
+    pub(crate) forwarded_for: HeaderValue,
+}
+
+pub(crate) fn to_endpoint(
+    headers: &mut HeaderMap,
+    version: Version,
+    peer: SocketAddr,
+    port: u16,
+    random: &Random,
+) -> Identity {
+    let trailers = headers.get_all(TE).iter().any(wants_trailers);
+    let upgrade = upgrade(headers);
+    strip_hop_by_hop(headers);
+    headers.remove(PROXY_AUTHORIZATION);
+    headers.remove(EXPECT);
+    strip_look_alikes(headers);
+    join_cookies(headers);
+    match upgrade {
+        Some(protocol) => {
+            headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+            headers.insert(UPGRADE, protocol);
+        }
+        None if trailers => {
+            headers.insert(CONNECTION, HeaderValue::from_static("te"));
+            headers.insert(TE, HeaderValue::from_static("trailers"));
+        }
+        None => {}
+    }
+    let identity = Identity {
+        request_id: request_id(headers, random),
+        forwarded_for: forwarded_for(headers, peer),
+    };
+    headers.insert(REQUEST_ID, identity.request_id.clone());
+    headers.insert(FORWARDED_FOR, identity.forwarded_for.clone());
+    headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
+    headers.insert(FORWARDED_PORT, HeaderValue::from(port));
+    let start_ms = u64::try_from(since_epoch().as_millis()).unwrap_or(u64::MAX);
+    headers.insert(REQUEST_START, HeaderValue::from(start_ms));
+    headers.append(VIA, via(version));
+    identity
+}
+
+pub(crate) fn to_client(headers: &mut HeaderMap, version: Version, is_upgrade: bool) {
+    if headers.contains_key(TRANSFER_ENCODING) {
+        headers.remove(CONTENT_LENGTH);
+    }
+    let upgrade = headers.get(UPGRADE).filter(|_| is_upgrade).cloned();
+    strip_hop_by_hop(headers);
+    if let Some(protocol) = upgrade {
+        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(UPGRADE, protocol);
+    }
+    headers.append(VIA, via(version));
+}
+
+fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    if headers.contains_key(CONNECTION) {
+        let names: Vec<_> = nominated(headers).collect();
+        for name in names {
+            if ![HOST, CONTENT_LENGTH].contains(&name) {
+                headers.remove(name);
+            }
+        }
+    }
+    for name in [
+        CONNECTION,
+        KEEP_ALIVE,
+        PROXY_CONNECTION,
+        TE,
+        TRANSFER_ENCODING,
+        UPGRADE,
+    ] {
+        headers.remove(name);
+    }
+}
+
+/// `X_Forwarded_For` and `X-Forwarded-For` are one variable to CGI, WSGI and Rack.
+fn strip_look_alikes(headers: &mut HeaderMap) {
+    let look_alike = |name: &&HeaderName| {
+        let name = name.as_str();
+        name.contains('_')
+            && OURS
+                .iter()
+                .any(|ours| ours.as_str() == name.replace('_', "-"))
+    };
+    let found: Vec<_> = headers.keys().filter(look_alike).cloned().collect();
+    for name in found {
+        headers.remove(name);
+    }
+}
+
+/// HTTP/2 may send a cookie per field, HTTP/1.1 may not (RFC 9113 section 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let mut cookies = headers.get_all(COOKIE).iter();
+    if cookies.nth(1).is_none() {
+        return;
+    }
+    let all: Vec<_> = headers
+        .get_all(COOKIE)
         .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| name.trim().parse().ok())
+        .map(HeaderValue::as_bytes)
         .collect();
-    for name in HOP_BY_HOP {
-        headers.remove(name);
-    }
-    for name in named {
-        headers.remove(name);
+    if let Ok(joined) = HeaderValue::from_bytes(&all.join(&b"; "[..])) {
+        headers.insert(COOKIE, joined);
     }
 }
 
-pub(crate) fn restore_upgrade(headers: &mut HeaderMap, to: HeaderValue) {
-    headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-    headers.insert(header::UPGRADE, to);
+/// The fields that `Connection` names.
+fn nominated(headers: &HeaderMap) -> impl Iterator<Item = HeaderName> {
+    let values = headers.get_all(CONNECTION).iter();
+    values
+        .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
+        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
 }
 
-/// Adds what an app behind a router wants to know; returns the request's id.
-pub(crate) fn add_forwarded(headers: &mut HeaderMap, client: IpAddr, port: u16) -> String {
-    let mut chain = String::new();
-    for value in headers
-        .get_all(&FORWARDED_FOR)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-    {
-        chain.push_str(value);
-        chain.push_str(", ");
-    }
-    chain.push_str(&client.to_canonical().to_string());
-    set(headers, FORWARDED_FOR, &chain);
-    set(headers, FORWARDED_PROTO, "http");
-    set(headers, FORWARDED_PORT, &port.to_string());
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    set(headers, REQUEST_START, &now.as_millis().to_string());
-    headers.insert(header::VIA, HeaderValue::from_static("1.1 slipway"));
-    let given = headers
-        .get(&REQUEST_ID)
-        .and_then(|id| id.to_str().ok())
-        .filter(|id| is_request_id(id));
-    let id = given.map_or_else(new_request_id, str::to_owned);
-    set(headers, REQUEST_ID, &id);
-    id
+fn wants_trailers(value: &HeaderValue) -> bool {
+    let mut items = value.as_bytes().split(|&byte| byte == b',');
+    items.any(|item| item.trim_ascii().eq_ignore_ascii_case(b"trailers"))
 }
 
-fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
-    // All values are made of what has been a header value before, or of digits.
-    if let Ok(value) = HeaderValue::from_str(value) {
-        headers.insert(name, value);
-    }
+/// The client's own, when it cannot be mistaken for anything else in a log.
+fn request_id(headers: &HeaderMap, random: &Random) -> HeaderValue {
+    let sane = |value: &&HeaderValue| {
+        let bytes = value.as_bytes();
+        let good = |b: &u8| b.is_ascii_alphanumeric() || b"-_.".contains(b);
+        (1..=REQUEST_ID_BYTES_MAX).contains(&bytes.len()) && bytes.iter().all(good)
+    };
+    let own = headers.get(REQUEST_ID).filter(sane).cloned();
+    own.unwrap_or_else(|| value_of(random.uuid()))
 }
 
-fn is_request_id(id: &str) -> bool {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-    (1..=REQUEST_ID_BYTES_MAX).contains(&id.len()) && id.bytes().all(allowed)
+fn forwarded_for(headers: &HeaderMap, peer: SocketAddr) -> HeaderValue {
+    let before = headers.get_all(FORWARDED_FOR).iter();
+    let mut all: Vec<_> = before.filter_map(|value| value.to_str().ok()).collect();
+    // An IPv4 client of an IPv6 listener is still an IPv4 client.
+    let peer = peer.ip().to_canonical().to_string();
+    all.push(&peer);
+    value_of(all.join(", "))
 }
 
-/// A random UUID (RFC 9562, version 4).
-fn new_request_id() -> String {
-    let mut bytes = [0u8; 16];
-    // The kernel's generator does not fail once the machine has started.
-    _ = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
-    bytes[6] = bytes[6] & 0x0f | 0x40;
-    bytes[8] = bytes[8] & 0x3f | 0x80;
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!(
-        "{}-{}-{}-{}-{}",
-        &hex[..8],
-        &hex[8..12],
-        &hex[12..16],
-        &hex[16..20],
-        &hex[20..]
-    )
+/// Only called with text that was a field's value before, or is made here.
+fn value_of(text: String) -> HeaderValue {
+    HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
+fn via(version: Version) -> HeaderValue {
+    HeaderValue::from_static(match version {
+        Version::HTTP_2 => "2.0 slipway",
+        Version::HTTP_10 => "1.0 slipway",
+        _ => "1.1 slipway",
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_host_is_read_as_the_rfc_says() {
-        let check = |uri: &str, hosts: &[&str], expected: Result<&str, &str>| {
-            let mut request = Request::builder().uri(uri);
-            for host in hosts {
-                request = request.header(header::HOST, *host);
-            }
-            let seen = host(&request.body(()).unwrap());
-            assert_eq!(
-                seen.as_deref().map_err(|error| *error),
-                expected,
-                "{uri} {hosts:?}"
-            );
-        };
-        check("/", &["shop.localhost"], Ok("shop.localhost"));
-        check("/", &["Shop.LocalHost:8080"], Ok("shop.localhost"));
-        check("/", &["shop.localhost."], Ok("shop.localhost"));
-        check("http://a.localhost:1/", &["b.localhost"], Ok("a.localhost"));
-        check("/", &["[::1]:80"], Ok("[::1]"));
-        check("/", &[], Err("no Host header"));
-        check("/", &["a", "b"], Err("more than one Host header"));
-        check("/", &["a/b"], Err("the Host header is not a host name"));
-        check("/", &[""], Err("the Host header is not a host name"));
+    fn fields(pairs: &[(&str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            let name = HeaderName::from_bytes(name.as_bytes()).expect("a name");
+            headers.append(name, HeaderValue::from_str(value).expect("a value"));
+        }
+        headers
+    }
+
+    fn forwarded(pairs: &[(&str, &str)]) -> HeaderMap {
+        let mut headers = fields(pairs);
+        let peer = ([192, 0, 2, 7], 4711).into();
+        to_endpoint(&mut headers, Version::HTTP_11, peer, 8080, &Random::new());
+        headers
+    }
+
+    #[track_caller]
+    fn check(pairs: &[(&str, &str)], name: &str, expected: Option<&str>) {
+        let headers = forwarded(pairs);
+        let seen = headers.get(name).map(|value| value.to_str().expect("text"));
+        assert_eq!(seen, expected, "{pairs:?} {name}");
     }
 
     #[test]
-    fn what_concerns_one_connection_is_taken_out() {
-        let mut headers = HeaderMap::new();
-        for (name, value) in [
-            ("connection", "close, X-Secret"),
-            ("x-secret", "1"),
-            ("keep-alive", "1"),
-            ("te", "trailers"),
-            ("x-stays", "1"),
-        ] {
-            headers.insert(
-                HeaderName::from_static(name),
-                HeaderValue::from_static(value),
-            );
-        }
-        strip_hop_by_hop(&mut headers);
+    fn requests() {
+        check(&[], "x-forwarded-for", Some("192.0.2.7"));
+        check(
+            &[("x-forwarded-for", "a"), ("x-forwarded-for", "b, c")],
+            "x-forwarded-for",
+            Some("a, b, c, 192.0.2.7"),
+        );
+        check(
+            &[("x-forwarded-proto", "https")],
+            "x-forwarded-proto",
+            Some("http"),
+        );
+        check(
+            &[("x-forwarded-port", "443")],
+            "x-forwarded-port",
+            Some("8080"),
+        );
+        check(
+            &[("x-request-id", "a-Z_0.9")],
+            "x-request-id",
+            Some("a-Z_0.9"),
+        );
+        check(&[("via", "1.1 edge")], "via", Some("1.1 edge"));
+        check(&[("keep-alive", "5")], "keep-alive", None);
+        check(&[("proxy-connection", "x")], "proxy-connection", None);
+        check(&[("proxy-authorization", "x")], "proxy-authorization", None);
+        check(&[("expect", "100-continue")], "expect", None);
+        check(
+            &[("connection", "x-secret"), ("x-secret", "1")],
+            "x-secret",
+            None,
+        );
+        check(
+            &[("connection", "close"), ("connection", "a, B"), ("b", "1")],
+            "b",
+            None,
+        );
+        check(
+            &[("connection", "x-forwarded-for"), ("x-forwarded-for", "a")],
+            "x-forwarded-for",
+            Some("192.0.2.7"),
+        );
+        check(&[("x_forwarded_for", "a")], "x_forwarded_for", None);
+        check(&[("x-forwarded_proto", "https")], "x-forwarded_proto", None);
+        check(&[("x_other", "a")], "x_other", Some("a"));
+        check(
+            &[("cookie", "a=1"), ("cookie", "b=2; c=3")],
+            "cookie",
+            Some("a=1; b=2; c=3"),
+        );
+        check(&[("upgrade", "h2c")], "upgrade", None);
+        check(
+            &[("connection", "Upgrade"), ("upgrade", "websocket")],
+            "upgrade",
+            Some("websocket"),
+        );
+        check(&[("te", "gzip, trailers")], "te", Some("trailers"));
+        check(&[("te", "gzip")], "te", None);
         assert_eq!(
-            headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(),
-            ["x-stays"]
+            forwarded(&[("via", "1.1 edge")])
+                .get_all(VIA)
+                .iter()
+                .count(),
+            2
         );
     }
 
     #[test]
-    fn a_clients_request_id_is_kept_when_it_is_harmless() {
-        let id_of = |given: &'static str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(REQUEST_ID, HeaderValue::from_static(given));
-            headers.insert(FORWARDED_FOR, HeaderValue::from_static("10.0.0.1"));
-            let id = add_forwarded(&mut headers, [127, 0, 0, 1].into(), 8080);
-            assert_eq!(headers[FORWARDED_FOR], "10.0.0.1, 127.0.0.1");
-            assert_eq!(headers[REQUEST_ID], id);
-            id
-        };
-        assert_eq!(id_of("abc-1_2.3"), "abc-1_2.3");
-        assert_eq!(id_of("with space").len(), 36);
+    fn odd_request_ids_are_replaced() {
+        for id in ["", "a b", "a\"b", "a/b", &"a".repeat(201)] {
+            let headers = forwarded(&[("x-request-id", id)]);
+            assert_eq!(headers["x-request-id"].len(), 36, "{id:?}");
+            assert_eq!(headers.get_all(REQUEST_ID).iter().count(), 1);
+        }
+    }
+
+    #[test]
+    fn framing_is_not_to_be_nominated() {
+        assert!(nominates_framing(&fields(&[("connection", "close, Host")])));
+        assert!(nominates_framing(&fields(&[(
+            "connection",
+            "content-length"
+        )])));
+        assert!(!nominates_framing(&fields(&[(
+            "connection",
+            "keep-alive, x"
+        )])));
+    }
+
+    #[test]
+    fn responses() {
+        let mut headers = fields(&[
+            ("connection", "x-hop"),
+            ("x-hop", "1"),
+            ("keep-alive", "timeout=5"),
+            ("upgrade", "h2c"),
+            ("transfer-encoding", "chunked"),
+            ("content-length", "5"),
+            ("server", "app"),
+            ("trailer", "x-sum"),
+        ]);
+        to_client(&mut headers, Version::HTTP_11, false);
+        let mut names: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["server", "trailer", "via"]);
     }
 }

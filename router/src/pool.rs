@@ -1,73 +1,87 @@
-//! Idle connections to endpoints, one pool per thread: the last one used goes out first, few are kept, none for long.
+//! Idle connections to endpoints, of one thread.
 
 use std::{
     cell::RefCell,
     collections::HashMap,
-    net::SocketAddr,
-    rc::Rc,
+    io,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use hyper::client::conn::http1::SendRequest;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
 
-use crate::{forward::Upload, table::EndpointState};
+use crate::{body::RequestBody, endpoint::EndpointState};
 
-const IDLE_PER_ENDPOINT_MAX: usize = 64;
-/// Heroku's; apps that close earlier lose the race now and then, and such a request is sent again.
-const IDLE_MAX: Duration = Duration::from_secs(90);
-const SWEEP_EVERY: Duration = Duration::from_secs(1);
+/// Per endpoint and thread; what is beyond it is closed.
+const IDLE_MAX: usize = 64;
 
-pub(crate) type Sender = SendRequest<Upload>;
-
-#[derive(Clone, Default)]
-pub(crate) struct Pool {
-    idle: Rc<RefCell<HashMap<SocketAddr, Vec<Idle>>>>,
-}
-
-struct Idle {
-    sender: Sender,
+/// A connection that carries no request.
+#[derive(Debug)]
+pub(crate) struct Pooled {
+    pub(crate) sender: SendRequest<RequestBody>,
     state: Arc<EndpointState>,
     since: Instant,
 }
 
+#[derive(Debug, Default)]
+pub(crate) struct Pool {
+    idle: RefCell<HashMap<*const EndpointState, Vec<Pooled>>>,
+}
+
 impl Pool {
-    pub(crate) fn take(&self, address: &SocketAddr) -> Option<Sender> {
+    /// The connection that was used last: the older ones may then grow old and be closed.
+    pub(crate) fn take(&self, state: &Arc<EndpointState>) -> Option<Pooled> {
         let mut idle = self.idle.borrow_mut();
-        let list = idle.get_mut(address)?;
-        // One that has just been given back may not be ready yet; it stays for the next request.
-        let at = list.iter().rposition(|idle| idle.sender.is_ready())?;
-        Some(list.remove(at).sender)
+        let connections = idle.get_mut(&Arc::as_ptr(state))?;
+        connections.retain(|connection| !connection.sender.is_closed());
+        let ready = connections
+            .iter()
+            .rposition(|connection| connection.sender.is_ready())?;
+        Some(connections.remove(ready))
     }
 
-    /// Takes a connection back when its response has been read to the end.
-    pub(crate) fn give_back(&self, sender: Sender, state: Arc<EndpointState>) {
-        if sender.is_closed() || state.is_retired() {
+    pub(crate) fn put(&self, mut connection: Pooled) {
+        if connection.state.is_retired() || connection.sender.is_closed() {
             return;
         }
+        connection.since = Instant::now();
         let mut idle = self.idle.borrow_mut();
-        let list = idle.entry(state.endpoint.address).or_default();
-        if list.len() < IDLE_PER_ENDPOINT_MAX {
-            list.push(Idle {
-                sender,
-                state,
-                since: Instant::now(),
-            });
+        let connections = idle.entry(Arc::as_ptr(&connection.state)).or_default();
+        if connections.len() == IDLE_MAX {
+            connections.remove(0);
         }
+        connections.push(connection);
     }
 
-    /// Closes what has been closed at the other end, has idled too long, or leads to a retired endpoint; for ever.
-    pub(crate) async fn sweep(self) {
-        loop {
-            tokio::time::sleep(SWEEP_EVERY).await;
-            self.idle.borrow_mut().retain(|_, list| {
-                list.retain(|idle| {
-                    !idle.sender.is_closed()
-                        && !idle.state.is_retired()
-                        && idle.since.elapsed() < IDLE_MAX
-                });
-                !list.is_empty()
+    /// Closes what is too old, and all that leads to a retired endpoint.
+    pub(crate) fn sweep(&self, idle_max: Duration) {
+        self.idle.borrow_mut().retain(|_, connections| {
+            connections.retain(|connection| {
+                let current = !connection.state.is_retired() && !connection.sender.is_closed();
+                current && connection.since.elapsed() < idle_max
             });
-        }
+            !connections.is_empty()
+        });
     }
+}
+
+pub(crate) async fn connect(state: &Arc<EndpointState>) -> io::Result<Pooled> {
+    let tcp = TcpStream::connect(state.endpoint.address).await?;
+    tcp.set_nodelay(true)?;
+    let (sender, connection) = http1::handshake(TokioIo::new(tcp))
+        .await
+        .map_err(io::Error::other)?;
+    // Ends when the sender is dropped, the endpoint closes, or the connection has become a tunnel.
+    tokio::task::spawn_local(async move {
+        if let Err(error) = connection.with_upgrades().await {
+            tracing::debug!(%error, "endpoint connection ended");
+        }
+    });
+    Ok(Pooled {
+        sender,
+        state: Arc::clone(state),
+        since: Instant::now(),
+    })
 }

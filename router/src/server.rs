@@ -1,105 +1,112 @@
 //! Listeners: one single-threaded runtime per core, all bound to the same address with SO_REUSEPORT.
 
-use std::{
-    convert::Infallible,
-    io,
-    net::{IpAddr, SocketAddr},
-    rc::Rc,
-    thread::JoinHandle,
-    time::Duration,
+use std::{io, net::SocketAddr, num::NonZero, sync::Arc, thread::JoinHandle, time::Duration};
+
+use tokio::sync::watch;
+
+use crate::{
+    LogSender, Table,
+    listener::{self, Thread},
 };
 
-use hyper::{Request, body::Incoming, service::service_fn};
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    server::conn::auto,
-};
-use tokio::{
-    net::{TcpListener, TcpSocket, TcpStream},
-    sync::watch,
-    task::{JoinSet, LocalSet},
-};
-
-use crate::{LogSender, Table, forward::Forwarder, pool::Pool};
-
-const BACKLOG: u32 = 1024;
-/// Per thread; later ones wait in the kernel's backlog.
-const CONNECTIONS_MAX: usize = 10_000;
-/// When no descriptor is free, accepting again at once would only spin.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
-/// Also bounds how long a client connection may idle between requests.
-const HEADER_READ_MAX: Duration = Duration::from_secs(60);
-/// Heroku allows 1,000; their bytes are bounded by the buffer.
-const HEADERS_MAX: usize = 1000;
-const BUFFER_BYTES_MAX: usize = 128 * 1024;
-const H2_STREAMS_MAX: u32 = 100;
-const H2_HEADER_BYTES_MAX: u32 = 64 * 1024;
-
-/// Everything that can be set.
+/// Everything that can be set. Limits that Heroku documents are constants beside their use.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Port 0 takes a free one.
     pub listen: SocketAddr,
-    /// Number of single-threaded runtimes; normally the number of cores, at least 1.
+    /// Number of single-threaded runtimes; normally the number of cores. At least one is started.
     pub threads: usize,
     pub timeouts: Timeouts,
 }
 
-/// Waits for an app; the defaults are Heroku's.
-#[derive(Debug, Clone, Copy)]
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: ([127, 0, 0, 1], 8080).into(),
+            threads: std::thread::available_parallelism().map_or(1, NonZero::get),
+            timeouts: Timeouts::default(),
+        }
+    }
+}
+
+/// Heroku's where it has them ("HTTP Routing" in its documentation); shorter ones are for tests.
+#[derive(Debug, Clone)]
 pub struct Timeouts {
-    /// For a connection (H19).
+    /// For one connection to an endpoint (H19).
     pub connect: Duration,
-    /// From the end of the request to the head of the response (H12).
+    /// For all endpoints that are tried for one request.
+    pub attempts: Duration,
+    /// From the last byte of the request to the first of the response (H12).
     pub first_byte: Duration,
-    /// Between two pieces of a body, either way (H15).
+    /// Without a byte in either direction (H15, H28).
     pub idle: Duration,
+    /// For a client to send a request's head, however it drips.
+    pub head: Duration,
+    /// Between two requests of a client's connection.
+    pub keep_alive: Duration,
+    /// For an unused connection to an endpoint.
+    pub pooled: Duration,
 }
 
 impl Default for Timeouts {
     fn default() -> Self {
         Self {
             connect: Duration::from_secs(5),
+            attempts: Duration::from_secs(75),
             first_byte: Duration::from_secs(30),
             idle: Duration::from_secs(55),
+            head: Duration::from_secs(30),
+            keep_alive: Duration::from_secs(90),
+            pooled: Duration::from_secs(90),
         }
     }
 }
 
-/// A running router. Dropped without [`Router::shutdown`], it stops accepting and lets its threads end by themselves.
+impl Timeouts {
+    /// The shortest that a client's connection can run into.
+    pub(crate) fn client(&self) -> Duration {
+        self.head.min(self.keep_alive).min(self.idle)
+    }
+}
+
+/// A running router. Dropped, it stops at once.
 #[derive(Debug)]
 pub struct Router {
     address: SocketAddr,
-    stop: watch::Sender<Option<Duration>>,
+    stopping: watch::Sender<bool>,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl Router {
     pub fn start(config: &Config, table: Table, log: LogSender) -> io::Result<Self> {
-        let (stop, stopped) = watch::channel(None);
-        let first = listen(config.listen)?;
-        let address = first.local_addr()?;
-        let mut listeners = vec![first];
-        for _ in 1..config.threads {
-            listeners.push(listen(address)?);
+        let listeners = listener::bind(config.listen, config.threads.max(1))?;
+        let address = listeners[0].local_addr()?;
+        let (stopping, stop) = watch::channel(false);
+        let timeouts = Arc::new(config.timeouts.clone());
+        let connections_max = listener::CONNECTIONS_MAX / listeners.len();
+        let mut threads = Vec::with_capacity(listeners.len());
+        for (index, listener) in listeners.into_iter().enumerate() {
+            let thread = Thread {
+                listener,
+                connections_max,
+                table: table.clone(),
+                timeouts: Arc::clone(&timeouts),
+                port: address.port(),
+                log: log.clone(),
+                stopping: stop.clone(),
+            };
+            let name = format!("router-{index}");
+            threads.push(
+                std::thread::Builder::new()
+                    .name(name)
+                    .spawn(|| thread.run())?,
+            );
         }
-        let mut router = Self {
+        Ok(Self {
             address,
-            stop,
-            threads: vec![],
-        };
-        for (number, listener) in listeners.into_iter().enumerate() {
-            let (table, log, stopped) = (table.clone(), log.clone(), stopped.clone());
-            let timeouts = config.timeouts;
-            let thread = std::thread::Builder::new()
-                .name(format!("router-{number}"))
-                .spawn(move || {
-                    // A thread that cannot serve ends; its socket closes and the kernel gives connections to the others.
-                    _ = run(listener, table, log, timeouts, stopped);
-                })?;
-            router.threads.push(thread);
-        }
-        Ok(router)
+            stopping,
+            threads,
+        })
     }
 
     pub fn local_addr(&self) -> SocketAddr {
@@ -108,133 +115,20 @@ impl Router {
 
     /// Stops accepting, lets requests in flight finish for at most `grace`, then returns.
     pub async fn shutdown(self, grace: Duration) {
-        // No receiver is left when every thread has ended already.
-        _ = self.stop.send(Some(grace));
-        // A thread that panicked has ended too.
-        _ = tokio::task::spawn_blocking(move || {
-            self.threads
-                .into_iter()
-                .for_each(|thread| _ = thread.join())
-        })
-        .await;
-    }
-}
-
-/// Bound and listening before anybody is told, so that no connection is refused afterwards.
-fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .build()?;
-    let _context = runtime.enter();
-    let socket = if address.is_ipv4() {
-        TcpSocket::new_v4()
-    } else {
-        TcpSocket::new_v6()
-    }?;
-    socket.set_reuseaddr(true)?;
-    socket.set_reuseport(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)?.into_std()
-}
-
-fn run(
-    listener: std::net::TcpListener,
-    table: Table,
-    log: LogSender,
-    timeouts: Timeouts,
-    stopped: watch::Receiver<Option<Duration>>,
-) -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    LocalSet::new().block_on(&runtime, async move {
-        let listener = TcpListener::from_std(listener)?;
-        let port = listener.local_addr()?.port();
-        let pool = Pool::default();
-        tokio::task::spawn_local(pool.clone().sweep());
-        let forwarder = Rc::new(Forwarder {
-            table,
-            log,
-            pool,
-            timeouts,
-            port,
-        });
-        accept(listener, forwarder, stopped).await;
-        Ok(())
-    })
-}
-
-async fn accept(
-    listener: TcpListener,
-    forwarder: Rc<Forwarder>,
-    stopped: watch::Receiver<Option<Duration>>,
-) {
-    let mut connections = JoinSet::new();
-    let mut stop = stopped.clone();
-    loop {
-        let full = connections.len() >= CONNECTIONS_MAX;
-        tokio::select! {
-            // An error is the end of the handle: as good as a stop.
-            _ = stop.wait_for(Option::is_some) => break,
-            Some(_) = connections.join_next() => {}
-            accepted = listener.accept(), if !full => match accepted {
-                Ok((stream, peer)) => {
-                    connections.spawn_local(connection(stream, peer.ip(), forwarder.clone(), stopped.clone()));
+        let Self {
+            stopping, threads, ..
+        } = self;
+        stopping.send_replace(true);
+        // The threads hold the receivers until their last connection has ended; dropping the sender ends them all.
+        let _ = tokio::time::timeout(grace, stopping.closed()).await;
+        drop(stopping);
+        let joined = tokio::task::spawn_blocking(move || {
+            for thread in threads {
+                if thread.join().is_err() {
+                    tracing::error!("a router thread panicked");
                 }
-                Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
-            },
-        }
-    }
-    drop(listener);
-    let grace = (*stopped.borrow()).unwrap_or_default();
-    let finished = async { while connections.join_next().await.is_some() {} };
-    // What has not finished in time is cut with its thread.
-    _ = tokio::time::timeout(grace, finished).await;
-}
-
-async fn connection(
-    stream: TcpStream,
-    client: IpAddr,
-    forwarder: Rc<Forwarder>,
-    mut stopped: watch::Receiver<Option<Duration>>,
-) {
-    // Latency only; a socket without it still works.
-    _ = stream.set_nodelay(true);
-    let service = service_fn(move |request: Request<Incoming>| {
-        let forwarder = forwarder.clone();
-        async move { Ok::<_, Infallible>(forwarder.serve(request, client).await) }
-    });
-    let mut builder = auto::Builder::new(Local);
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_READ_MAX)
-        .max_headers(HEADERS_MAX)
-        .max_buf_size(BUFFER_BYTES_MAX);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(H2_STREAMS_MAX)
-        .max_header_list_size(H2_HEADER_BYTES_MAX);
-    let serving = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
-    tokio::pin!(serving);
-    tokio::select! {
-        // The client's own affair: it is gone, or spoke no HTTP and was told so.
-        _ = serving.as_mut() => return,
-        _ = stopped.wait_for(Option::is_some) => {}
-    }
-    serving.as_mut().graceful_shutdown();
-    _ = serving.await;
-}
-
-/// Runs hyper's tasks on this thread.
-#[derive(Clone)]
-struct Local;
-
-impl<F: Future + 'static> hyper::rt::Executor<F> for Local {
-    fn execute(&self, task: F) {
-        tokio::task::spawn_local(async move {
-            task.await;
+            }
         });
+        let _ = joined.await;
     }
 }

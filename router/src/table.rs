@@ -2,16 +2,19 @@
 
 use std::{
     collections::HashMap,
+    hash::{BuildHasher, RandomState},
     net::SocketAddr,
-    sync::{
-        Arc, Mutex, PoisonError, Weak,
-        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
 
 use arc_swap::ArcSwap;
-use tokio::sync::Notify;
+use tokio::sync::watch;
+
+use crate::endpoint::EndpointState;
+
+/// A change copies one shard: at 10,000 hosts some 40 entries, not all of them.
+const SHARDS: usize = 256;
 
 /// Where the requests of one host go.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,7 +39,7 @@ pub struct Endpoint {
     pub address: SocketAddr,
 }
 
-/// Why a known host has no endpoint: Heroku's code.
+/// Why a known host has no endpoint: Heroku's code, answered with 503 (H81 with 502, as Heroku does).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NoBackend {
     /// H10: the app's processes have crashed.
@@ -49,190 +52,249 @@ pub enum NoBackend {
     Blank,
 }
 
-/// Shared and cheap to clone; every change is one atomic swap.
+/// Shared, cheap to clone; every change is one atomic swap.
 #[derive(Debug, Clone, Default)]
 pub struct Table {
-    shared: Arc<Shared>,
+    inner: Arc<Inner>,
 }
 
-#[derive(Debug, Default)]
-struct Shared {
-    hosts: ArcSwap<HashMap<String, Arc<RouteState>>>,
-    /// Held while the table is changed: endpoints that are kept keep their state, those that are not stay findable for
-    /// as long as a request is in flight to them.
-    known: Mutex<HashMap<Endpoint, Weak<EndpointState>>>,
-}
-
+/// What a request sees of its route. Endpoints' state outlives it: the same endpoint in the next route keeps its
+/// counters and its pooled connections.
 #[derive(Debug)]
 pub(crate) struct RouteState {
     pub(crate) app: String,
-    pub(crate) backend: BackendState,
+    pub(crate) target: Target,
 }
 
 #[derive(Debug)]
-pub(crate) enum BackendState {
-    Endpoints(Vec<Arc<EndpointState>>),
+pub(crate) enum Target {
+    Endpoints(Box<[Arc<EndpointState>]>),
     Unavailable(NoBackend),
 }
 
+type Shard = HashMap<Box<str>, Arc<RouteState>>;
+
 #[derive(Debug)]
-pub(crate) struct EndpointState {
-    pub(crate) endpoint: Endpoint,
-    in_flight: AtomicUsize,
-    /// No route names it any more: takes no new request, and its idle connections are closed.
-    retired: AtomicBool,
-    changed: Notify,
+struct Inner {
+    shards: Box<[ArcSwap<Shard>]>,
+    hasher: RandomState,
+    /// Writers take turns; requests never wait here.
+    known: Mutex<HashMap<Endpoint, Known>>,
+    /// Counts retirements, so that every thread closes its idle connections to what has been retired.
+    retirements: watch::Sender<u64>,
 }
 
-/// A request in flight to an endpoint, from before the choice could be noticed until its last byte.
 #[derive(Debug)]
-pub(crate) struct Claim {
-    pub(crate) state: Arc<EndpointState>,
+struct Known {
+    state: Weak<EndpointState>,
+    /// How many routes name the endpoint; 0 is retired.
+    routes: usize,
 }
 
 impl Table {
     /// Sets (or replaces) the route of `host`: lower case, without port.
     pub fn set(&self, host: &str, route: Route) {
-        self.change(host, Some(route));
+        let mut known = self.inner.lock();
+        let target = match route.backend {
+            Backend::Endpoints(endpoints) if !endpoints.is_empty() => Target::Endpoints(
+                endpoints
+                    .into_iter()
+                    .map(|endpoint| adopt(&mut known, endpoint))
+                    .collect(),
+            ),
+            Backend::Endpoints(_) => Target::Unavailable(NoBackend::NoWeb),
+            Backend::Unavailable(why) => Target::Unavailable(why),
+        };
+        let state = Arc::new(RouteState {
+            app: route.app,
+            target,
+        });
+        let old = self.inner.swap(host, Some(state));
+        self.inner.release(&mut known, old);
     }
 
     pub fn remove(&self, host: &str) {
-        self.change(host, None);
+        let mut known = self.inner.lock();
+        let old = self.inner.swap(host, None);
+        self.inner.release(&mut known, old);
+    }
+
+    /// The hosts that have a route, in no order.
+    pub fn hosts(&self) -> Vec<String> {
+        let shards = self.inner.shards.iter().map(ArcSwap::load);
+        shards
+            .flat_map(|shard| shard.keys().map(ToString::to_string).collect::<Vec<_>>())
+            .collect()
     }
 
     /// Waits until no request is in flight to `endpoint`, which no route names any more, or until `wait_max` has passed
-    /// (then false). Upgraded connections count as in flight.
+    /// (then false). Idle pooled connections to it are closed at once; upgraded ones count as in flight.
     pub async fn drained(&self, endpoint: &Endpoint, wait_max: Duration) -> bool {
-        let Some(state) = self.known().get(endpoint).and_then(Weak::upgrade) else {
+        let state = (self.inner.lock().get(endpoint)).and_then(|known| known.state.upgrade());
+        let Some(state) = state else {
             return true;
         };
-        let idle = async {
-            loop {
-                let changed = state.changed.notified();
-                if state.in_flight.load(SeqCst) == 0 {
-                    return;
-                }
-                changed.await;
-            }
-        };
-        tokio::time::timeout(wait_max, idle).await.is_ok()
+        tokio::time::timeout(wait_max, state.idle()).await.is_ok()
     }
 
-    pub(crate) fn route(&self, host: &str) -> Option<Arc<RouteState>> {
-        self.shared.hosts.load().get(host).cloned()
+    pub(crate) fn find(&self, host: &str) -> Option<Arc<RouteState>> {
+        self.inner.shard(host).load().get(host).cloned()
     }
 
-    fn known(&self) -> std::sync::MutexGuard<'_, HashMap<Endpoint, Weak<EndpointState>>> {
-        self.shared
-            .known
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn change(&self, host: &str, route: Option<Route>) {
-        let mut known = self.known();
-        known.retain(|_, state| state.strong_count() > 0);
-        let mut hosts = HashMap::clone(&self.shared.hosts.load());
-        let old = match route {
-            Some(route) => hosts.insert(
-                host.to_owned(),
-                Arc::new(RouteState::new(route, &mut known)),
-            ),
-            None => hosts.remove(host),
-        };
-        let new = hosts.get(host).cloned();
-        self.shared.hosts.store(Arc::new(hosts));
-        // Only after the swap: whoever finds an endpoint retired looks again and finds the new route.
-        for state in old.iter().flat_map(|route| route.endpoints()) {
-            let kept = new
-                .iter()
-                .flat_map(|route| route.endpoints())
-                .any(|other| Arc::ptr_eq(state, other));
-            if !kept {
-                state.retired.store(true, SeqCst);
-                state.changed.notify_waiters();
-            }
-        }
+    /// Changes whenever an endpoint has been retired.
+    pub(crate) fn retirements(&self) -> watch::Receiver<u64> {
+        self.inner.retirements.subscribe()
     }
 }
 
-impl RouteState {
-    fn new(route: Route, known: &mut HashMap<Endpoint, Weak<EndpointState>>) -> Self {
-        let backend = match route.backend {
-            Backend::Unavailable(reason) => BackendState::Unavailable(reason),
-            Backend::Endpoints(endpoints) => BackendState::Endpoints(
-                endpoints
-                    .into_iter()
-                    .map(|endpoint| state_of(endpoint, known))
-                    .collect(),
-            ),
-        };
+impl Default for Inner {
+    fn default() -> Self {
         Self {
-            app: route.app,
-            backend,
+            shards: (0..SHARDS).map(|_| ArcSwap::default()).collect(),
+            hasher: RandomState::new(),
+            known: Mutex::default(),
+            retirements: watch::Sender::new(0),
         }
-    }
-
-    fn endpoints(&self) -> &[Arc<EndpointState>] {
-        match &self.backend {
-            BackendState::Endpoints(endpoints) => endpoints,
-            BackendState::Unavailable(_) => &[],
-        }
-    }
-
-    pub(crate) fn in_flight(&self) -> usize {
-        self.endpoints()
-            .iter()
-            .map(|state| state.in_flight.load(SeqCst))
-            .sum()
     }
 }
 
-/// The state that an endpoint has, unless it was retired: it starts anew then.
-fn state_of(
-    endpoint: Endpoint,
-    known: &mut HashMap<Endpoint, Weak<EndpointState>>,
-) -> Arc<EndpointState> {
-    let found = known
-        .get(&endpoint)
-        .and_then(Weak::upgrade)
-        .filter(|state| !state.retired.load(SeqCst));
-    found.unwrap_or_else(|| {
-        let state = Arc::new(EndpointState {
-            endpoint: endpoint.clone(),
-            in_flight: AtomicUsize::new(0),
-            retired: AtomicBool::new(false),
-            changed: Notify::new(),
-        });
-        known.insert(endpoint, Arc::downgrade(&state));
-        state
-    })
-}
-
-impl EndpointState {
-    pub(crate) fn is_retired(&self) -> bool {
-        self.retired.load(SeqCst)
+impl Inner {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Endpoint, Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn load(&self) -> usize {
-        self.in_flight.load(SeqCst)
+    fn shard(&self, host: &str) -> &ArcSwap<Shard> {
+        // The remainder is below SHARDS, so the cast loses nothing.
+        &self.shards[(self.hasher.hash_one(host) % SHARDS as u64) as usize]
     }
 
-    /// Counts first and looks then: a drain that saw no request has retired the endpoint before, so one of the two
-    /// notices the other.
-    pub(crate) fn claim(self: &Arc<Self>) -> Option<Claim> {
-        self.in_flight.fetch_add(1, SeqCst);
-        let claim = Claim {
-            state: self.clone(),
+    /// Only called with `known` locked: load, copy and store are not racing another writer.
+    fn swap(&self, host: &str, route: Option<Arc<RouteState>>) -> Option<Arc<RouteState>> {
+        let shard = self.shard(host);
+        let mut next = Shard::clone(&shard.load());
+        let old = match route {
+            Some(route) => next.insert(host.into(), route),
+            None => next.remove(host),
         };
-        (!self.is_retired()).then_some(claim)
+        shard.store(Arc::new(next));
+        old
+    }
+
+    /// Retires the endpoints that only `old` named, after the swap: whoever is turned away finds the new route.
+    fn release(&self, known: &mut HashMap<Endpoint, Known>, old: Option<Arc<RouteState>>) {
+        let Some(old) = old else { return };
+        let Target::Endpoints(endpoints) = &old.target else {
+            return;
+        };
+        let mut any_retired = false;
+        for state in endpoints {
+            if let Some(entry) = known.get_mut(&state.endpoint) {
+                entry.routes -= 1;
+                if entry.routes == 0 {
+                    state.retire();
+                    any_retired = true;
+                }
+            }
+        }
+        drop(old);
+        if any_retired {
+            self.retirements.send_modify(|count| *count += 1);
+            known.retain(|_, entry| entry.routes > 0 || entry.state.strong_count() > 0);
+        }
     }
 }
 
-impl Drop for Claim {
-    fn drop(&mut self) {
-        if self.state.in_flight.fetch_sub(1, SeqCst) == 1 {
-            self.state.changed.notify_waiters();
+fn adopt(known: &mut HashMap<Endpoint, Known>, endpoint: Endpoint) -> Arc<EndpointState> {
+    if let Some(entry) = known.get_mut(&endpoint)
+        && let Some(state) = entry.state.upgrade()
+    {
+        entry.routes += 1;
+        state.revive();
+        return state;
+    }
+    let state = Arc::new(EndpointState::new(endpoint.clone()));
+    let entry = Known {
+        state: Arc::downgrade(&state),
+        routes: 1,
+    };
+    known.insert(endpoint, entry);
+    state
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn endpoint(port: u16) -> Endpoint {
+        Endpoint {
+            instance: "web.1".into(),
+            address: ([127, 0, 0, 1], port).into(),
         }
+    }
+
+    fn route(ports: &[u16]) -> Route {
+        Route {
+            app: "shop".into(),
+            backend: Backend::Endpoints(ports.iter().map(|&port| endpoint(port)).collect()),
+        }
+    }
+
+    fn states(table: &Table, host: &str) -> Vec<Arc<EndpointState>> {
+        match &table.find(host).expect("a route").target {
+            Target::Endpoints(endpoints) => endpoints.to_vec(),
+            Target::Unavailable(why) => panic!("{why:?}"),
+        }
+    }
+
+    #[test]
+    fn an_endpoint_that_stays_keeps_its_state_and_one_that_goes_is_retired() {
+        let table = Table::default();
+        table.set("a.test", route(&[1, 2]));
+        let old = states(&table, "a.test");
+        table.set("a.test", route(&[2, 3]));
+        let new = states(&table, "a.test");
+        assert!(Arc::ptr_eq(&old[1], &new[0]));
+        assert!(old[0].is_retired());
+        assert!(!old[1].is_retired());
+    }
+
+    #[test]
+    fn an_endpoint_of_two_hosts_is_retired_with_the_last() {
+        let table = Table::default();
+        table.set("a.test", route(&[1]));
+        table.set("b.test", route(&[1]));
+        let state = states(&table, "a.test").remove(0);
+        table.remove("a.test");
+        assert!(!state.is_retired());
+        table.remove("b.test");
+        assert!(state.is_retired());
+        table.set("c.test", route(&[1]));
+        assert!(!state.is_retired());
+        assert_eq!(table.hosts(), ["c.test"]);
+    }
+
+    #[test]
+    fn no_endpoints_is_no_web_process() {
+        let table = Table::default();
+        table.set("a.test", route(&[]));
+        let found = table.find("a.test").expect("a route");
+        assert!(matches!(
+            found.target,
+            Target::Unavailable(NoBackend::NoWeb)
+        ));
+    }
+
+    #[tokio::test]
+    async fn drained_waits_for_the_lease() {
+        let table = Table::default();
+        table.set("a.test", route(&[1]));
+        let lease = states(&table, "a.test")[0].lease();
+        table.remove("a.test");
+        assert!(!table.drained(&endpoint(1), Duration::from_millis(20)).await);
+        let endpoint = endpoint(1);
+        let waiting = table.drained(&endpoint, Duration::from_secs(20));
+        let (drained, ()) = tokio::join!(waiting, async { drop(lease) });
+        assert!(drained);
+        assert!(table.drained(&endpoint, Duration::ZERO).await);
     }
 }

@@ -1,0 +1,273 @@
+//! `<layers>/config/metadata.toml`: what the launcher needs to know, joined from all buildpacks.
+
+use std::fmt::Write as _;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    files::{BadFile, Untrusted},
+    group::Member,
+    id::BuildpackId,
+    launch_toml::{Label, LaunchToml, check_type},
+};
+
+pub(crate) const FILE: &str = "config/metadata.toml";
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+pub(crate) struct LaunchMetadata {
+    #[serde(default, rename = "buildpack-default-process-type")]
+    pub(crate) default: Option<String>,
+    #[serde(default)]
+    pub(crate) buildpacks: Vec<Member>,
+    #[serde(default)]
+    pub(crate) labels: Vec<Label>,
+    /// By type.
+    #[serde(default)]
+    pub(crate) processes: Vec<LaunchProcess>,
+}
+
+/// Fields in the order of the build label's JSON.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LaunchProcess {
+    #[serde(rename = "type")]
+    pub(crate) kind: String,
+    pub(crate) command: Vec<String>,
+    pub(crate) args: Option<Vec<String>>,
+    #[serde(default)]
+    pub(crate) direct: bool,
+    #[serde(alias = "buildpack-id", rename(serialize = "buildpackID"))]
+    #[serde(alias = "buildpackID")]
+    pub(crate) buildpack_id: BuildpackId,
+    #[serde(
+        default,
+        rename = "working-dir",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub(crate) working_dir: Option<String>,
+}
+
+impl LaunchMetadata {
+    /// What a build has left; its buildpacks are those that the caller knows to have run.
+    pub(crate) fn read_untrusted(layers: &Untrusted, group: &[Member]) -> Result<Self, BadFile> {
+        let wrong = |what: String| BadFile::new(&layers.shown(FILE), what);
+        let mut metadata: Self = layers
+            .toml(FILE)?
+            .ok_or_else(|| wrong("is missing".to_owned()))?;
+        for process in &metadata.processes {
+            check_type(&process.kind).map_err(wrong)?;
+        }
+        if let Some(default) = &metadata.default
+            && metadata.process(default).is_none()
+        {
+            return Err(wrong("the default process type is not declared".to_owned()));
+        }
+        metadata.processes.sort_by(|a, b| a.kind.cmp(&b.kind));
+        metadata.processes.dedup_by(|a, b| a.kind == b.kind);
+        metadata.buildpacks = group.to_vec();
+        Ok(metadata)
+    }
+
+    /// A later buildpack's processes and labels replace those of the same name. One that redefines the default process
+    /// type without being a default itself leaves none.
+    pub(crate) fn add(&mut self, member: &Member, launch: &LaunchToml) {
+        for process in &launch.processes {
+            if process.default {
+                self.default = Some(process.kind.clone());
+            } else if self.default.as_deref() == Some(&process.kind) {
+                self.default = None;
+            }
+            self.processes.retain(|other| other.kind != process.kind);
+            self.processes.push(LaunchProcess {
+                kind: process.kind.clone(),
+                command: process.command(),
+                args: process.args.clone(),
+                direct: process.is_direct(member.api),
+                buildpack_id: member.id.clone(),
+                working_dir: process.working_dir.clone(),
+            });
+        }
+        self.processes.sort_by(|a, b| a.kind.cmp(&b.kind));
+        for label in &launch.labels {
+            self.labels.retain(|other| other.key != label.key);
+            self.labels.push(label.clone());
+        }
+        self.buildpacks.push(member.clone());
+    }
+
+    pub(crate) fn process(&self, kind: &str) -> Option<&LaunchProcess> {
+        self.processes.iter().find(|process| process.kind == kind)
+    }
+
+    /// In the layout of the Go lifecycle, because the text becomes a layer.
+    pub(crate) fn to_toml(&self) -> String {
+        let mut text = String::new();
+        if let Some(default) = &self.default {
+            field(
+                &mut text,
+                "",
+                "buildpack-default-process-type",
+                &quote(default),
+            );
+        }
+        for member in &self.buildpacks {
+            block(&mut text, "buildpacks");
+            field(&mut text, "  ", "id", &quote(member.id.as_str()));
+            field(&mut text, "  ", "version", &quote(member.version.as_str()));
+            field(&mut text, "  ", "api", &quote(&member.api.to_string()));
+            if let Some(homepage) = &member.homepage {
+                field(&mut text, "  ", "homepage", &quote(homepage));
+            }
+        }
+        for label in &self.labels {
+            block(&mut text, "labels");
+            field(&mut text, "  ", "key", &quote(&label.key));
+            field(&mut text, "  ", "value", &quote(&label.value));
+        }
+        for process in &self.processes {
+            process.write(&mut text);
+        }
+        text
+    }
+}
+
+impl LaunchProcess {
+    fn write(&self, text: &mut String) {
+        block(text, "processes");
+        field(text, "  ", "type", &quote(&self.kind));
+        field(text, "  ", "command", &list(&self.command));
+        if let Some(args) = &self.args {
+            field(text, "  ", "args", &list(args));
+        }
+        field(text, "  ", "direct", &self.direct.to_string());
+        field(
+            text,
+            "  ",
+            "buildpack-id",
+            &quote(self.buildpack_id.as_str()),
+        );
+        if let Some(dir) = &self.working_dir {
+            field(text, "  ", "working-dir", &quote(dir));
+        }
+    }
+}
+
+fn block(text: &mut String, name: &str) {
+    let gap = if text.is_empty() { "" } else { "\n" };
+    _ = writeln!(text, "{gap}[[{name}]]");
+}
+
+fn field(text: &mut String, indent: &str, name: &str, value: &str) {
+    _ = writeln!(text, "{indent}{name} = {value}");
+}
+
+fn list(words: &[String]) -> String {
+    let words: Vec<String> = words.iter().map(|word| quote(word)).collect();
+    format!("[{}]", words.join(", "))
+}
+
+/// A basic string of TOML.
+fn quote(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for char in text.chars() {
+        match char {
+            '"' => quoted.push_str("\\\""),
+            '\\' => quoted.push_str("\\\\"),
+            '\n' => quoted.push_str("\\n"),
+            '\r' => quoted.push_str("\\r"),
+            '\t' => quoted.push_str("\\t"),
+            char if char.is_control() => _ = write!(quoted, "\\u{:04x}", u32::from(char)),
+            char => quoted.push(char),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn member(id: &str, api: &str) -> Member {
+        toml::from_str(&format!("id='{id}'\nversion='1'\napi='{api}'")).unwrap()
+    }
+
+    fn launch(text: &str) -> LaunchToml {
+        toml::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn it_is_written_as_the_go_lifecycle_does_and_read_back() {
+        let mut metadata = LaunchMetadata::default();
+        metadata.add(
+            &member("acme/node", "0.10"),
+            &launch(
+                "[[labels]]\nkey='k'\nvalue='\"v\"\\'\n[[processes]]\ntype='web'\ncommand=['node', 'a b']\n\
+                 args=['\\n']\ndefault=true\nworking-dir='/x'",
+            ),
+        );
+        metadata.add(
+            &member("acme/old", "0.8"),
+            &launch("[[processes]]\ntype='cron'\ncommand='run \\t'"),
+        );
+        let text = metadata.to_toml();
+        let expected = r#"buildpack-default-process-type = "web"
+
+[[buildpacks]]
+  id = "acme/node"
+  version = "1"
+  api = "0.10"
+
+[[buildpacks]]
+  id = "acme/old"
+  version = "1"
+  api = "0.8"
+
+[[labels]]
+  key = "k"
+  value = "\"v\"\\"
+
+[[processes]]
+  type = "cron"
+  command = ["run \\t"]
+  direct = false
+  buildpack-id = "acme/old"
+
+[[processes]]
+  type = "web"
+  command = ["node", "a b"]
+  args = ["\\n"]
+  direct = true
+  buildpack-id = "acme/node"
+  working-dir = "/x"
+"#;
+        assert_eq!(text, expected);
+        assert_eq!(toml::from_str::<LaunchMetadata>(&text).unwrap(), metadata);
+    }
+
+    #[test]
+    fn any_text_survives() {
+        for text in ["\u{0}\u{7f}\u{1b}[0m", "\"\\\r\n\t", "ä\u{2028}"] {
+            let toml = format!("x = {}", quote(text));
+            let table: toml::Table = toml::from_str(&toml).unwrap();
+            assert_eq!(table["x"].as_str(), Some(text));
+        }
+    }
+
+    #[test]
+    fn a_later_buildpack_replaces_and_may_clear_the_default() {
+        let web = "[[processes]]\ntype='web'\ncommand=['one']\ndefault=true";
+        let plain = "[[processes]]\ntype='web'\ncommand=['two']";
+        for (texts, default, command) in [
+            ([web, ""], Some("web"), "one"),
+            ([web, plain], None, "two"),
+            ([plain, web], Some("web"), "one"),
+        ] {
+            let mut metadata = LaunchMetadata::default();
+            for text in texts {
+                metadata.add(&member("a", "0.10"), &launch(text));
+            }
+            assert_eq!(metadata.default.as_deref(), default, "{texts:?}");
+            assert_eq!(metadata.process("web").unwrap().command, [command]);
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! BUILD: a Cloud Native Buildpacks lifecycle, from a source directory to an OCI image.
+//!
+//! [`Builder::build`] is the story: analyze, detect, restore, build, export ([`phase`]). The phases talk through the
+//! spec's files. Detect and build run inside a sandbox ([`sandboxed`]), under their own names ([`main_by_name`]), because
+//! they execute buildpacks; the others are ours and trusted, and read what those have left with care ([`files`]).
+//! [`launch`] is what runs in the finished image.
+
+mod phase;
+
+mod running;
+mod sandboxed;
+mod work;
+
+mod api;
+mod buildpack;
+mod cache;
+mod dirs;
+mod env;
+mod error;
+mod failure;
+mod files;
+mod group;
+mod id;
+mod launch;
+mod launch_metadata;
+mod launch_toml;
+mod layer_toml;
+mod layers;
+mod lifecycle_dir;
+mod lines;
+mod metadata;
+mod narrate;
+mod order;
+mod plan;
+mod sbom;
+mod trees;
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::{Arc, atomic::AtomicBool},
+    time::{Duration, Instant},
+};
+
+use container::{Digest, Limits, Spawner, Stack, Store};
+
+use crate::{
+    cache::Cache,
+    dirs::{LIFECYCLE, PROCESS},
+    layers::Layers,
+    lifecycle_dir::{BUILDER, DETECTOR, LAUNCHER},
+    metadata::BuildMetadata,
+    phase::{analyze::analyze, export::Export, restore::Restore},
+    running::{Clock, Running},
+    sandboxed::Watch,
+    work::{Source, Work},
+};
+pub use crate::{
+    error::BuildError,
+    failure::{Ended, Tried},
+    files::BadFile,
+    id::{BuildpackId, Version},
+    lifecycle_dir::install_lifecycle,
+};
+
+/// What stays the same from build to build.
+#[derive(Debug, Clone)]
+pub struct Builder {
+    pub store: Store,
+    pub spawner: Arc<Spawner>,
+    pub stack: Stack,
+    /// Folder of buildpacks: `<id with / as _>/<version>/buildpack.toml`, and `order.toml` beside them.
+    pub buildpacks: PathBuf,
+    /// Folder shown as `/cnb/lifecycle` in sandboxes: the `slipway` binary and its names (`detector`, `builder`, `launcher`).
+    pub lifecycle: PathBuf,
+    pub limits: Limits,
+    pub wall_time_max: Duration,
+}
+
+/// One build.
+#[derive(Debug)]
+pub struct Request<'a> {
+    /// The app's source, unpacked, on the store's file system; consumed.
+    pub source: PathBuf,
+    /// Kept between builds of one app: cached layers and their metadata, on the store's file system. One build at a time
+    /// uses it.
+    pub cache: &'a Path,
+    /// The app's previous image: its metadata is restored, its unchanged layers are reused.
+    pub previous: Option<Digest>,
+    /// The user's environment for the buildpacks (`<platform>/env`).
+    pub env: &'a BTreeMap<String, String>,
+    /// For the image's labels and SOURCE_VERSION: the commit.
+    pub source_version: Option<String>,
+    /// Forget the cache.
+    pub clear_cache: bool,
+    /// Set to stop the build: its processes are killed, nothing is left behind.
+    pub cancel: Arc<AtomicBool>,
+}
+
+/// Where a build's story goes, as it happens. Lines come without the trailing newline; `release`, `deploy` and others
+/// print theirs beside these, so the caller owns the look.
+pub trait Output: Send {
+    /// `-----> text`
+    fn step(&mut self, text: &str);
+    /// A line of ours under the step.
+    fn detail(&mut self, text: &str);
+    /// Raw output of a buildpack: whole lines, any bytes.
+    fn raw(&mut self, line: &[u8]);
+}
+
+/// A successful build.
+#[derive(Debug, Clone)]
+pub struct Built {
+    pub image: Digest,
+    /// Sorted by type; `default` names the default process type of the image.
+    pub processes: Vec<Process>,
+    pub default: Option<String>,
+    /// Wall time per phase, in order, for the closing line and the bench.
+    pub timings: Vec<(&'static str, Duration)>,
+}
+
+/// A process type of an image, as launch.toml declares it.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Process {
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub command: Vec<String>,
+    #[serde(default)]
+    pub args: Vec<String>,
+}
+
+impl Builder {
+    pub fn build(
+        &self,
+        request: Request<'_>,
+        output: &mut dyn Output,
+    ) -> Result<Built, BuildError> {
+        let started = Instant::now();
+        let running = Running {
+            builder: self,
+            work: Work::open(&self.store)?,
+            source: Source::take(request.source.clone(), &self.store)?,
+            watch: Watch {
+                cancel: &request.cancel,
+                started,
+                wall_time_max: self.wall_time_max,
+            },
+            request: &request,
+        };
+        let platform = running.work.platform(request.env)?;
+        let cache = Cache::open(request.cache, request.clear_cache);
+        let mut clock = Clock::new(started);
+
+        let previous = analyze(&self.store, request.previous.as_ref());
+        clock.lap("analyze");
+
+        let (group, plan) = running.detect(&platform, output)?;
+        narrate::group(&group, output);
+        clock.lap("detect");
+
+        let restore = Restore {
+            store: &self.store,
+            cache: &cache,
+            previous: previous.as_ref(),
+            clear_cache: request.clear_cache,
+        };
+        let layers = Layers::new(running.work.writable_dir("layers")?);
+        let layers = restore.restore(&group, &plan, layers)?;
+        narrate::restored(&layers, output);
+        clock.lap("restore");
+
+        running.build(&platform, &layers, output)?;
+        clock.lap("build");
+
+        let export = Export {
+            builder: self,
+            watch: &running.watch,
+            work: &running.work,
+            group: &group,
+            layers: &layers,
+            cache: &cache,
+            previous: previous.as_ref(),
+            source: &running.source.path,
+            source_version: request.source_version.as_deref(),
+        };
+        let exported = export.export()?;
+        narrate::exported(&exported, export.keep(&exported), output);
+        clock.lap("export");
+
+        Ok(Built {
+            image: exported.image,
+            processes: exported
+                .launch
+                .processes
+                .iter()
+                .map(Process::from)
+                .collect(),
+            default: exported.launch.default.clone(),
+            timings: clock.laps,
+        })
+    }
+}
+
+/// The process types of an image in the store, from its labels: what `release` starts (name, command line to show).
+pub fn processes(store: &Store, image: &Digest) -> Result<Vec<Process>, BuildError> {
+    let config = store.image(image)?.config;
+    let metadata = BuildMetadata::of(&config).ok_or(BuildError::NotBuilt(*image))?;
+    Ok(metadata.processes.iter().map(Process::from).collect())
+}
+
+impl From<&launch_metadata::LaunchProcess> for Process {
+    fn from(process: &launch_metadata::LaunchProcess) -> Self {
+        Self {
+            kind: process.kind.clone(),
+            command: process.command.clone(),
+            args: process.args.clone().unwrap_or_default(),
+        }
+    }
+}
+
+/// Runs a phase or the launcher when argv[0] names one (`detector`, `builder`, `launcher`, or a process type under
+/// `/cnb/process`); `None` when it does not.
+pub fn main_by_name(argv0: &str) -> Option<ExitCode> {
+    let path = Path::new(argv0);
+    let name = path.file_name()?.to_str()?;
+    match name {
+        DETECTOR => Some(phase::detect::main()),
+        BUILDER => Some(phase::build::main()),
+        LAUNCHER => Some(launch::main(None)),
+        kind if path.parent() == Some(Path::new(PROCESS)) || is_launcher() => {
+            Some(launch::main(Some(kind)))
+        }
+        _ => None,
+    }
+}
+
+/// Found in PATH, a process type comes without its directory.
+fn is_launcher() -> bool {
+    let launcher = Path::new(LIFECYCLE).join(LAUNCHER);
+    std::env::current_exe().is_ok_and(|exe| exe == launcher)
+}

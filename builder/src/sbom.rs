@@ -1,0 +1,115 @@
+//! Software bills of materials: files beside the layers, which follow them through the image and back.
+
+use std::{fs, io, path::Path};
+
+use crate::{
+    buildpack::Buildpack,
+    dirs::Dirs,
+    failure::Failure,
+    files::{BadFile, Untrusted},
+    layer_toml::{Layer, Types},
+};
+
+/// Of one file.
+const BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Extensions and their media types (buildpack spec, "Software-Bill-of-Materials").
+const FORMATS: &[(&str, &str)] = &[
+    ("cdx.json", "application/vnd.cyclonedx+json"),
+    ("spdx.json", "application/spdx+json"),
+    ("syft.json", "application/vnd.syft+json"),
+];
+
+/// Inside the sandbox, after a buildpack: copies its files to `<layers>/sbom/{launch,build,cache}/<buildpack>[/<layer>]`.
+pub(crate) fn collect(
+    dirs: &Dirs,
+    layers: &Untrusted,
+    buildpack: &Buildpack,
+    of: &[Layer],
+) -> Result<(), Failure> {
+    let dir = buildpack.info.id.dir_name();
+    for file in layers.names(&dir)? {
+        let Some((stem, extension)) = file.split_once(".sbom.") else {
+            continue;
+        };
+        check_format(layers, buildpack, &file, extension)?;
+        for kind in kinds(stem, of) {
+            let below = match stem {
+                "launch" | "build" => dir.clone(),
+                layer => format!("{dir}/{layer}"),
+            };
+            let path = format!("{dir}/{file}");
+            let content = layers.bytes(&path, BYTES_MAX)?.unwrap_or_default();
+            let to = dirs.layers.join("sbom").join(kind).join(below);
+            write(&to, extension, &content)
+                .map_err(Failure::io(format!("keep {}", layers.shown(&path))))?;
+        }
+    }
+    Ok(())
+}
+
+fn check_format(
+    layers: &Untrusted,
+    buildpack: &Buildpack,
+    file: &str,
+    extension: &str,
+) -> Result<(), BadFile> {
+    let known = FORMATS.iter().find(|(known, _)| *known == extension);
+    let declared = |media: &&str| {
+        let mut formats = buildpack.info.sbom_formats.iter();
+        // A version may follow: `application/vnd.cyclonedx+json;version=1.4`.
+        formats.any(|format| format.split(';').next() == Some(media))
+    };
+    match known.map(|(_, media)| *media) {
+        Some(media) if declared(&media) => Ok(()),
+        _ => Err(BadFile::new(
+            &layers.shown(&format!("{}/{file}", buildpack.info.id.dir_name())),
+            "has a format that the buildpack does not declare in `sbom-formats`",
+        )),
+    }
+}
+
+fn kinds(stem: &str, of: &[Layer]) -> Vec<&'static str> {
+    let types = match stem {
+        "launch" => Types {
+            launch: true,
+            ..Types::default()
+        },
+        "build" => Types {
+            build: true,
+            ..Types::default()
+        },
+        layer => of
+            .iter()
+            .find(|(name, _)| name == layer)
+            .map_or(Types::default(), |(_, layer)| layer.types),
+    };
+    let kinds = [
+        (types.launch, "launch"),
+        (types.build, "build"),
+        (types.cache, "cache"),
+    ];
+    kinds
+        .into_iter()
+        .filter_map(|(wanted, kind)| wanted.then_some(kind))
+        .collect()
+}
+
+fn write(dir: &Path, extension: &str, content: &[u8]) -> io::Result<()> {
+    fs::create_dir_all(dir)?;
+    fs::write(dir.join(format!("sbom.{extension}")), content)
+}
+
+/// Outside, before a build: puts the files of a restored layer back beside it. `from` is the tree of the image's layer;
+/// what is not a plain file in it is left out, because an app may have put it there.
+pub(crate) fn restore(from: &Path, buildpack: &str, layer: &str, into: &Path) -> io::Result<()> {
+    let Ok(tree) = Untrusted::open(from, "/layers/sbom/launch") else {
+        return Ok(());
+    };
+    for (extension, _) in FORMATS {
+        let path = format!("{buildpack}/{layer}/sbom.{extension}");
+        if let Ok(Some(content)) = tree.bytes(&path, BYTES_MAX) {
+            fs::write(into.join(format!("{layer}.sbom.{extension}")), content)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,263 @@
+//! The operator's commands: `ssh git@host TOPIC[:VERB] [APP] ...`.
+//!
+//! A line becomes one variant of [`Command`]; each noun has a file with its arguments, help text and actions together.
+//! Data goes to stdout, narration to stderr, so that a pipe gets only data.
+
+mod apps;
+mod builds;
+mod config;
+mod help;
+mod keys;
+mod logs;
+mod ps;
+mod releases;
+mod run;
+
+use std::sync::Arc;
+
+use clap::{Parser, Subcommand};
+use release::{DeployError, Event};
+use serde::Serialize;
+use tokio::{io::AsyncWriteExt, sync::mpsc};
+
+pub use keys::parse_public_key;
+
+use crate::{
+    Caller, Context, Io,
+    errors::{Failure, USAGE},
+    output::{self, EVENTS_MAX},
+    story::told,
+};
+
+#[derive(Parser)]
+#[command(multicall = true, disable_help_subcommand = true)]
+struct Line {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Every command, in the order that `help` shows.
+#[derive(Subcommand)]
+enum Command {
+    #[command(name = "apps", visible_alias = "apps:list")]
+    Apps(apps::List),
+    #[command(name = "apps:create", visible_alias = "create")]
+    AppsCreate(apps::Create),
+    #[command(name = "apps:info", visible_alias = "info")]
+    AppsInfo(apps::Info),
+    #[command(name = "apps:destroy")]
+    AppsDestroy(apps::Destroy),
+    #[command(name = "config", visible_alias = "config:list", alias = "config:show")]
+    Config(config::List),
+    #[command(name = "config:get")]
+    ConfigGet(config::Get),
+    #[command(name = "config:set")]
+    ConfigSet(config::Set),
+    #[command(name = "config:unset")]
+    ConfigUnset(config::Unset),
+    #[command(name = "ps", visible_alias = "ps:list")]
+    Ps(ps::List),
+    #[command(name = "ps:scale", visible_alias = "scale")]
+    PsScale(ps::Scale),
+    #[command(name = "ps:restart", visible_alias = "restart")]
+    PsRestart(ps::Restart),
+    #[command(name = "logs")]
+    Logs(logs::Logs),
+    #[command(name = "run")]
+    Run(run::Run),
+    #[command(name = "releases", visible_alias = "releases:list")]
+    Releases(releases::List),
+    #[command(name = "rollback", visible_alias = "releases:rollback")]
+    Rollback(releases::Rollback),
+    #[command(name = "builds", visible_alias = "builds:list")]
+    Builds(builds::List),
+    #[command(name = "builds:output")]
+    BuildsOutput(builds::Output),
+    #[command(name = "keys", visible_alias = "keys:list", alias = "ssh-keys:list")]
+    Keys(keys::List),
+    #[command(name = "keys:add", alias = "ssh-keys:add")]
+    KeysAdd(keys::Add),
+    #[command(name = "keys:remove", alias = "ssh-keys:remove")]
+    KeysRemove(keys::Remove),
+    #[command(name = "help")]
+    Help(help::Help),
+}
+
+/// What a command works with.
+struct Env<'a> {
+    ctx: &'a Arc<Context>,
+    caller: &'a Caller,
+    io: Io,
+}
+
+/// Runs one command line and returns its exit status. No words: a greeting and the list of commands.
+pub(crate) async fn run(ctx: &Arc<Context>, caller: &Caller, words: &[String], io: Io) -> u8 {
+    let mut env = Env { ctx, caller, io };
+    let result = match parse(words) {
+        Ok(command) => command.run(&mut env).await,
+        Err(failure) => Err(failure),
+    };
+    let status = match result {
+        Ok(status) => status,
+        Err(failure) => {
+            env.narrate(&failure.to_string()).await;
+            failure.status
+        }
+    };
+    // The client may be gone; there is nobody left to tell.
+    _ = env.io.stdout.flush().await;
+    _ = env.io.stderr.flush().await;
+    status
+}
+
+impl Command {
+    async fn run(self, env: &mut Env<'_>) -> Result<u8, Failure> {
+        match self {
+            Self::Apps(args) => args.run(env).await,
+            Self::AppsCreate(args) => args.run(env).await,
+            Self::AppsInfo(args) => args.run(env).await,
+            Self::AppsDestroy(args) => args.run(env).await,
+            Self::Config(args) => args.run(env).await,
+            Self::ConfigGet(args) => args.run(env).await,
+            Self::ConfigSet(args) => args.run(env).await,
+            Self::ConfigUnset(args) => args.run(env).await,
+            Self::Ps(args) => args.run(env).await,
+            Self::PsScale(args) => args.run(env).await,
+            Self::PsRestart(args) => args.run(env).await,
+            Self::Logs(args) => args.run(env).await,
+            Self::Run(args) => return args.run(env).await,
+            Self::Releases(args) => args.run(env).await,
+            Self::Rollback(args) => args.run(env).await,
+            Self::Builds(args) => args.run(env).await,
+            Self::BuildsOutput(args) => args.run(env).await,
+            Self::Keys(args) => args.run(env).await,
+            Self::KeysAdd(args) => args.run(env).await,
+            Self::KeysRemove(args) => args.run(env).await,
+            Self::Help(args) => args.run(env).await,
+        }
+        .map(|()| 0)
+    }
+}
+
+/// Words to command. `--help` is a success that carries the text; it is printed like an answer.
+fn parse(words: &[String]) -> Result<Command, Failure> {
+    if words.is_empty() {
+        return Ok(Command::Help(help::Help::default()));
+    }
+    match Line::try_parse_from(app_first(words)) {
+        Ok(line) => Ok(line.command),
+        Err(error) if !error.use_stderr() => Ok(Command::Help(help::Help::text(error.to_string()))),
+        Err(error) => Err(Failure::new(usage_text(&error)).status(USAGE)),
+    }
+}
+
+/// clap's error without its `error: ` and `For more information` frame, in the platform's form.
+fn usage_text(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let text = text.strip_prefix("error: ").unwrap_or(&text);
+    let text = text.replace(
+        "For more information, try '--help'.",
+        "Type `help` for all commands, or a command with `--help`.",
+    );
+    text.replace("unrecognized subcommand", "there is no command")
+        .replace("a similar subcommand exists", "did you mean")
+        .trim_end()
+        .to_owned()
+}
+
+/// Heroku's users write `-a APP` anywhere, Dokku's write the app first: both become the app first. After a `--`, and
+/// for `run` after the first plain word, the words belong to somebody else.
+fn app_first(words: &[String]) -> Vec<String> {
+    let mut rest = Vec::with_capacity(words.len());
+    let mut app = None;
+    let mut words = words.iter();
+    let verb = words.next().cloned().unwrap_or_default();
+    while let Some(word) = words.next() {
+        if app.is_none() && (word == "-a" || word == "--app") {
+            app = words.next().cloned();
+        } else if let (None, Some(name)) = (&app, word.strip_prefix("--app=")) {
+            app = Some(name.to_owned());
+        } else {
+            rest.push(word.clone());
+            if word == "--" || (verb == "run" && !word.starts_with('-')) {
+                break;
+            }
+        }
+    }
+    rest.extend(words.cloned());
+    [verb].into_iter().chain(app).chain(rest).collect()
+}
+
+impl Env<'_> {
+    /// Data, to stdout.
+    async fn print(&mut self, text: &str) {
+        // A client that has gone away is noticed by `gone`; an unread answer is no failure.
+        _ = self.io.stdout.write_all(text.as_bytes()).await;
+    }
+
+    /// Narration, to stderr, with the newline.
+    async fn narrate(&mut self, text: &str) {
+        _ = self.io.stderr.write_all(format!("{text}\n").as_bytes()).await;
+    }
+
+    /// Carries a change out and tells of it as it happens. A caller who goes away does not undo it.
+    async fn follow<T>(
+        &mut self,
+        change: impl AsyncFnOnce(mpsc::Sender<Event>) -> Result<T, DeployError>,
+    ) -> Result<T, Failure> {
+        let (events, mut told_of) = mpsc::channel(EVENTS_MAX);
+        let tell = async {
+            while let Some(event) = told_of.recv().await {
+                self.narrate(&output::detail(&told(&event))).await;
+            }
+        };
+        let (result, ()) = tokio::join!(change(events), tell);
+        if let Err(error) = &result {
+            for line in error.last_lines() {
+                self.narrate(&output::detail(line)).await;
+            }
+        }
+        Ok(result?)
+    }
+
+    async fn print_json(&mut self, value: &impl Serialize) -> Result<(), Failure> {
+        let text = serde_json::to_string_pretty(value).map_err(Failure::ours)?;
+        self.print(&format!("{text}\n")).await;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(line: &str) -> Vec<String> {
+        line.split(' ').map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn the_app_comes_first_whichever_way_it_is_named() {
+        let check = |line, expected| assert_eq!(app_first(&words(line)), words(expected), "{line}");
+        check("config:set shop A=1", "config:set shop A=1");
+        check("config:set A=1 -a shop", "config:set shop A=1");
+        check("config:set --app=shop A=1", "config:set shop A=1");
+        check("ps --app shop --json", "ps shop --json");
+        check("run -a shop env -a x", "run shop env -a x");
+        check("run shop env -a x", "run shop env -a x");
+        check("run shop -- ls --app y", "run shop -- ls --app y");
+    }
+
+    #[test]
+    fn a_misspelled_command_is_answered_with_the_right_one() {
+        let failure = parse(&words("app:create shop")).err().map(|f| f.to_string()).unwrap();
+        assert!(failure.contains("there is no command 'app:create'"), "{failure}");
+        assert!(failure.contains("apps:create"), "{failure}");
+    }
+
+    #[test]
+    fn every_command_has_a_line_of_help() {
+        for command in help::commands() {
+            assert!(command.get_about().is_some(), "{}", command.get_name());
+        }
+    }
+}

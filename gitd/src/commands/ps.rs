@@ -1,0 +1,150 @@
+//! `ps`: what runs, how many, and new ones in their place.
+
+use std::{collections::BTreeMap, fmt::Write as _};
+
+use clap::Args;
+use release::{AppName, ProcessType};
+
+use super::Env;
+use crate::{
+    errors::{Failure, USAGE},
+    output::{self, ago, timestamp},
+};
+
+/// Most instances of one process type; a typing error should not start a thousand.
+const QUANTITY_MAX: u32 = 100;
+
+/// List an app's instances
+#[derive(Args)]
+pub(super) struct List {
+    app: AppName,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Scale process types, or show the scale in a form that can be fed back
+#[derive(Args)]
+pub(super) struct Scale {
+    app: AppName,
+    /// `web=2`, `worker+1`, `worker-1`
+    #[arg(value_name = "TYPE=QUANTITY", allow_hyphen_values = true)]
+    changes: Vec<String>,
+}
+
+/// Replace instances by new ones, without a failed request
+#[derive(Args)]
+pub(super) struct Restart {
+    app: AppName,
+    /// A process type such as `web`, or one instance such as `web.1`
+    which: Option<String>,
+}
+
+impl List {
+    pub(super) async fn run(self, env: &mut Env<'_>) -> Result<(), Failure> {
+        let instances = env.ctx.apps.instances(&self.app)?;
+        if self.json {
+            return env.print_json(&instances).await;
+        }
+        let formation = env.ctx.apps.ledger().formation(&self.app)?;
+        let mut text = String::new();
+        for (kind, quantity) in &formation {
+            let of_kind: Vec<_> = instances.iter().filter(|i| output::process_type(&i.name) == kind.as_str()).collect();
+            let command = of_kind.first().map_or("", |instance| instance.command.as_str());
+            // Writing to a String cannot fail.
+            _ = writeln!(text, "=== {kind}: {command} ({quantity})\n");
+            for instance in of_kind {
+                let (since, ago) = (timestamp(instance.since), ago(instance.since));
+                _ = writeln!(text, "{}: {} v{} {since} (~ {ago})", instance.name, instance.state, instance.release);
+            }
+            text.push('\n');
+        }
+        if text.is_empty() {
+            env.narrate(&format!("Nothing of `{}` runs: it has not been deployed yet.", self.app)).await;
+        }
+        env.print(&text).await;
+        Ok(())
+    }
+}
+
+impl Scale {
+    pub(super) async fn run(self, env: &mut Env<'_>) -> Result<(), Failure> {
+        let formation = env.ctx.apps.ledger().formation(&self.app)?;
+        if self.changes.is_empty() {
+            env.print(&format!("{}\n", output::formation(&formation))).await;
+            return Ok(());
+        }
+        let quantities = quantities(&formation, &self.changes)?;
+        let said = output::formation(&quantities);
+        env.narrate(&format!("-----> Scaling {} to {said}", self.app)).await;
+        let (apps, by, app) = (env.ctx.apps.clone(), env.caller.user.clone(), self.app);
+        env.follow(async move |events| apps.scale(&app, quantities, &by, events).await).await?;
+        env.narrate("=====> Done").await;
+        Ok(())
+    }
+}
+
+impl Restart {
+    pub(super) async fn run(self, env: &mut Env<'_>) -> Result<(), Failure> {
+        let what = self.which.as_deref().unwrap_or("all instances");
+        env.narrate(&format!("-----> Restarting {what} of {}", self.app)).await;
+        let (apps, by) = (env.ctx.apps.clone(), env.caller.user.clone());
+        env.follow(async move |events| apps.restart(&self.app, self.which.as_deref(), &by, events).await).await?;
+        env.narrate("=====> Done").await;
+        Ok(())
+    }
+}
+
+/// `web=2`, `worker+1`, `worker-1` on top of what is.
+fn quantities(
+    formation: &BTreeMap<ProcessType, u32>,
+    changes: &[String],
+) -> Result<BTreeMap<ProcessType, u32>, Failure> {
+    let mut wanted = BTreeMap::new();
+    for change in changes {
+        let wrong = || {
+            Failure::new(format!("`{change}` is no scale"))
+                .hint(&format!("Write web=2, worker+1 or worker-1; 0 to {QUANTITY_MAX}."))
+                .status(USAGE)
+        };
+        let at = change.rfind(['=', '+', '-']).ok_or_else(wrong)?;
+        let (kind, rest) = change.split_at(at);
+        let kind: ProcessType = kind.parse().map_err(|_| wrong())?;
+        let number: u32 = rest[1..].parse().map_err(|_| wrong())?;
+        let now = formation.get(&kind).copied().unwrap_or(0);
+        let quantity = match rest.as_bytes()[0] {
+            b'=' => Some(number),
+            b'+' => now.checked_add(number),
+            _ => Some(now.saturating_sub(number)),
+        };
+        let quantity = quantity.filter(|quantity| *quantity <= QUANTITY_MAX).ok_or_else(wrong)?;
+        wanted.insert(kind, quantity);
+    }
+    Ok(wanted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantities_are_set_raised_and_lowered() {
+        let formation = BTreeMap::from([("web".parse().unwrap(), 2)]);
+        let check = |line: &str, expected: Option<&str>| {
+            let changes: Vec<String> = line.split(' ').map(str::to_owned).collect();
+            let seen = quantities(&formation, &changes).ok().map(|q| output::formation(&q));
+            assert_eq!(seen.as_deref(), expected, "{line}");
+        };
+        check("web=3", Some("web=3"));
+        check("web+1 worker=1", Some("web=3 worker=1"));
+        check("web-1", Some("web=1"));
+        check("web-9", Some("web=0"));
+        check("my-worker=2", Some("my-worker=2"));
+        check("web", None);
+        check("web=", None);
+        check("web=x", None);
+        check("=1", None);
+        check("web=101", None);
+        check("web+4294967295", None);
+    }
+}

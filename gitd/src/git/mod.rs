@@ -1,0 +1,39 @@
+//! git, spoken by the server itself: no git program, no hooks, no repository configuration that could run anything.
+//!
+//! A push flows through these files: [`receive_pack`] advertises the refs and reads the [`update`]s; [`ingest`] takes
+//! the pack into a [`quarantine`]; [`check`] looks at every object in it ([`fsck`], [`tree`], [`gitmodules`]); the
+//! quarantine becomes part of the [`repo`]; the platform deploys; the [`refs`] move; the [`report`] goes back, after
+//! whatever was said on the [`sideband`] meanwhile.
+
+pub mod receive_pack;
+
+mod check;
+mod export;
+mod fsck;
+mod gitmodules;
+mod ingest;
+mod meter;
+mod pkt_line;
+mod quarantine;
+mod refs;
+mod repo;
+mod report;
+mod screen;
+mod shallow;
+mod sideband;
+mod tree;
+mod update;
+
+pub use export::{ExportError, ExportSummary};
+pub use fsck::FsckError;
+pub use ingest::Limits;
+pub(crate) use pkt_line::write as write_pkt_line;
+pub use receive_pack::{Decision, Landing, ReceiveError, Received, receive_pack};
+pub use refs::RefError;
+pub use repo::{CommitInfo, Repo, RepoError};
+pub use sideband::Sideband;
+pub use tree::TreeError;
+pub use update::RefUpdate;
+
+/// The only object format: what the advertisement says.
+const HASH: gix_hash::Kind = gix_hash::Kind::Sha1;

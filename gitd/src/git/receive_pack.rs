@@ -1,0 +1,511 @@
+//! `git receive-pack`: the server's side of a push (gitprotocol-pack, "Pushing data to a server").
+//!
+//! The order is what makes the ref tell the truth: pack into quarantine, checks, objects into the repository, deploy,
+//! and only then the ref. A push that fails anywhere leaves the refs as they were, so it can be repeated.
+
+use std::{io, time::Duration};
+
+use gix_hash::ObjectId;
+use gix_object::Kind;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    time::timeout,
+};
+
+use super::{
+    Limits, RefError, RefUpdate, Repo, Sideband,
+    ingest::{Incoming, IngestError, ingest},
+    pkt_line::{self, PktError},
+    report::{self, Answer},
+    sideband,
+    update::{self, UpdateError, Updates},
+};
+use crate::gone::Gone;
+
+const CAPABILITIES: &str = "report-status report-status-v2 delete-refs side-band-64k quiet atomic ofs-delta push-options \
+    object-format=sha1 agent=slipway/";
+const NO_REFS: &str = "capabilities^{}";
+const NULL_ID: &str = "0000000000000000000000000000000000000000";
+/// What a client may still send after its pack was refused: it reads the reason only when it has sent all.
+const DRAIN_BYTES_MAX: u64 = 1 << 30;
+const DRAIN_SILENCE_MAX: Duration = Duration::from_secs(2);
+/// A client that does not read its report does not get it.
+const REPORT_MAX: Duration = Duration::from_secs(30);
+/// A client that has gone may have closed only its own direction.
+const LAST_REPORT_MAX: Duration = Duration::from_secs(1);
+const ATOMIC: &str = "atomic push failed: another ref was rejected";
+
+/// What is to become of an update.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// The ref moves; nothing runs. The hint, if any, is shown to the pusher.
+    Store { hint: Option<String> },
+    /// The ref moves when the commit is live.
+    Deploy,
+    /// The reason, in one line.
+    Refuse(String),
+}
+
+/// Where pushed refs land: the platform behind one repository.
+pub trait Landing: Send + Sync {
+    /// Held while one push deploys and moves its refs.
+    type Turn: Send;
+
+    fn decide(&self, update: &RefUpdate) -> Decision;
+
+    /// Waits until no other push to this repository deploys, and says so on `out` if it has to.
+    fn turn(&self, out: &Sideband) -> impl Future<Output = Self::Turn> + Send;
+
+    /// Makes the commit live. `Err` is the reason against it, in one line; the ref stays where it is.
+    fn deploy(
+        &self,
+        commit: ObjectId,
+        git_ref: &str,
+        options: &[String],
+        out: &Sideband,
+    ) -> impl Future<Output = Result<(), String>> + Send;
+
+    /// The ref of a deploy has moved.
+    fn settled(&self, git_ref: &str, commit: ObjectId) -> impl Future<Output = ()> + Send;
+}
+
+/// A push as it ended, for the audit line.
+#[derive(Debug, Default)]
+pub struct Received {
+    pub updates: Vec<(RefUpdate, Result<(), String>)>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ReceiveError {
+    #[error("the refs cannot be read")]
+    Refs(#[from] RefError),
+    #[error("the client does not speak the push protocol: {0}")]
+    Protocol(String),
+    #[error("the client has gone")]
+    Gone,
+    #[error("the connection broke")]
+    Connection(#[from] io::Error),
+}
+
+/// Serves one push. `Ok` also when every ref was refused: the client has the reasons.
+pub async fn receive_pack<R, W>(
+    repo: &Repo,
+    landing: &impl Landing,
+    limits: &Limits,
+    mut input: R,
+    mut output: W,
+    gone: &Gone,
+) -> Result<Received, ReceiveError>
+where
+    R: AsyncRead + Unpin + Send + 'static,
+    W: AsyncWrite + Unpin + Send + 'static,
+{
+    output.write_all(&advertisement(repo)?).await?;
+    output.flush().await?;
+    let (updates, options) = match read_updates(&mut input).await {
+        Ok(read) => read,
+        // After the advertisement there is no ERR; the words go where git shows the other side's noise.
+        Err(error) => return Err(ReceiveError::Protocol(error.to_string())),
+    };
+    if updates.list.is_empty() {
+        return Ok(Received::default());
+    }
+    // `quiet` also says that the other end is no terminal: the log goes on, the colours do not.
+    let colours = !updates.capabilities.quiet;
+    let (out, sender) = if updates.capabilities.side_band {
+        let (out, sender) = Sideband::start(output, colours);
+        (out, Output::Band(sender))
+    } else {
+        (Sideband::silent(), Output::Plain(output))
+    };
+    let mut push = Push {
+        repo,
+        landing,
+        limits,
+        gone,
+        updates: &updates,
+        options: &options,
+        out: &out,
+    };
+    let (unpack, answers) = push.run(input).await;
+    let report = match updates.capabilities.report_status || updates.capabilities.report_status_v2 {
+        true => report::encode(&unpack, &answers),
+        false => Vec::new(),
+    };
+    let max = if gone.is_set() {
+        LAST_REPORT_MAX
+    } else {
+        REPORT_MAX
+    };
+    timeout(max, sender.finish(&report))
+        .await
+        .map_err(|_| ReceiveError::Gone)??;
+    let answers = answers
+        .into_iter()
+        .map(|(update, answer)| (update.clone(), answer));
+    Ok(Received {
+        updates: answers.collect(),
+    })
+}
+
+/// Refs, capabilities and shallow boundaries. Protocol 2 has no push: it is answered like protocol 0.
+fn advertisement(repo: &Repo) -> Result<Vec<u8>, RefError> {
+    let capabilities = format!("{CAPABILITIES}{}", env!("CARGO_PKG_VERSION"));
+    let mut out = Vec::new();
+    let refs = repo.refs()?;
+    for (at, (name, id)) in refs.iter().enumerate() {
+        let line = match at {
+            0 => format!("{id} {name}\0{capabilities}\n"),
+            _ => format!("{id} {name}\n"),
+        };
+        pkt_line::write(line.as_bytes(), &mut out);
+    }
+    if refs.is_empty() {
+        pkt_line::write(
+            format!("{NULL_ID} {NO_REFS}\0{capabilities}\n").as_bytes(),
+            &mut out,
+        );
+    }
+    for id in repo.shallow().map_err(RefError::Read)? {
+        pkt_line::write(format!("shallow {id}\n").as_bytes(), &mut out);
+    }
+    out.extend_from_slice(pkt_line::FLUSH);
+    Ok(out)
+}
+
+#[derive(Debug, thiserror::Error)]
+enum ReadError {
+    #[error(transparent)]
+    Pkt(#[from] PktError),
+    #[error(transparent)]
+    Update(#[from] UpdateError),
+}
+
+async fn read_updates(
+    input: &mut (impl AsyncRead + Unpin),
+) -> Result<(Updates, Vec<String>), ReadError> {
+    let mut updates = Updates::default();
+    while let Some(line) = pkt_line::read(input).await? {
+        updates.line(&line)?;
+    }
+    let mut options = Vec::new();
+    if updates.capabilities.push_options {
+        while let Some(line) = pkt_line::read(input).await? {
+            update::push_option(&mut options, &line)?;
+        }
+    }
+    Ok((updates, options))
+}
+
+enum Output<W> {
+    Band(sideband::Sender<W>),
+    Plain(W),
+}
+
+impl<W: AsyncWrite + Unpin> Output<W> {
+    async fn finish(self, report: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Band(sender) => {
+                sender.finish(report).await?;
+            }
+            Self::Plain(mut output) => {
+                output.write_all(report).await?;
+                output.flush().await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+struct Push<'a, L> {
+    repo: &'a Repo,
+    landing: &'a L,
+    limits: &'a Limits,
+    gone: &'a Gone,
+    updates: &'a Updates,
+    options: &'a [String],
+    out: &'a Sideband,
+}
+
+type Answers<'a> = Vec<(&'a RefUpdate, Answer)>;
+
+impl<'a, L: Landing> Push<'a, L> {
+    async fn run<R>(&mut self, input: R) -> (Answer, Answers<'a>)
+    where
+        R: AsyncRead + Unpin + Send + 'static,
+    {
+        let incoming = match self.unpack(input).await {
+            Ok(incoming) => incoming,
+            Err(error) => {
+                let reason = error.to_string();
+                let all = self
+                    .updates
+                    .list
+                    .iter()
+                    .map(|update| (update, Err("unpacker error".to_owned())));
+                return (Err(reason), all.collect());
+            }
+        };
+        let decided = self.decide(incoming.as_ref());
+        if let Some(incoming) = incoming
+            && let Err(error) = self.accept(incoming)
+        {
+            tracing::error!(repo = %self.repo.path().display(), %error, "objects cannot be stored");
+            let reason = "the server cannot store the objects";
+            return (Err(reason.to_owned()), self.refuse_all(reason));
+        }
+        let answers = match self.updates.capabilities.atomic {
+            true => self.land_together(decided).await,
+            false => self.land_each(decided).await,
+        };
+        (Ok(()), answers)
+    }
+
+    async fn unpack<R>(&self, input: R) -> Result<Option<Incoming>, IngestError>
+    where
+        R: AsyncRead + Unpin + Send + 'static,
+    {
+        if !self.updates.need_pack() {
+            return Ok(None);
+        }
+        let tips = self
+            .updates
+            .list
+            .iter()
+            .filter_map(|update| update.new)
+            .collect();
+        let shallow = self.updates.shallow.clone();
+        let (result, input) = ingest(self.repo, input, tips, shallow, self.limits, self.gone).await;
+        if let (Err(error), Some(input)) = (&result, input) {
+            // Clients that still send do not read the report.
+            self.out.line(&format!(" !     {error}"));
+            drain(input).await;
+        }
+        result.map(Some)
+    }
+
+    /// Objects first: no ref ever names what is not there.
+    fn accept(&self, incoming: Incoming) -> io::Result<()> {
+        self.repo.add_shallow(&incoming.boundaries)?;
+        incoming.release()
+    }
+
+    fn decide(&self, incoming: Option<&Incoming>) -> Vec<(&'a RefUpdate, Decision)> {
+        let mut deploys = false;
+        let decide = |update: &'a RefUpdate| {
+            let tip = update
+                .new
+                .map(|id| incoming.and_then(|incoming| incoming.tips.get(&id).copied()));
+            let mut decision = match update_problem(update, tip) {
+                Some(problem) => Decision::Refuse(problem),
+                None => self.landing.decide(update),
+            };
+            if decision == Decision::Deploy && std::mem::replace(&mut deploys, true) {
+                decision =
+                    Decision::Refuse("one deploy per push; push this branch by itself".to_owned());
+            }
+            (update, decision)
+        };
+        self.updates.list.iter().map(decide).collect()
+    }
+
+    async fn land_each(&self, decided: Vec<(&'a RefUpdate, Decision)>) -> Answers<'a> {
+        let mut answers = Vec::with_capacity(decided.len());
+        for (update, decision) in decided {
+            let answer = match decision {
+                Decision::Refuse(reason) => Err(reason),
+                Decision::Store { hint } => self.store(update, hint),
+                Decision::Deploy => self.deploy(&[update]).await,
+            };
+            answers.push((update, answer));
+        }
+        answers
+    }
+
+    async fn land_together(&self, decided: Vec<(&'a RefUpdate, Decision)>) -> Answers<'a> {
+        if decided
+            .iter()
+            .any(|(_, decision)| matches!(decision, Decision::Refuse(_)))
+        {
+            let answer = |(update, decision)| match decision {
+                Decision::Refuse(reason) => (update, Err(reason)),
+                _ => (update, Err(ATOMIC.to_owned())),
+            };
+            return decided.into_iter().map(answer).collect();
+        }
+        let deploy = decided
+            .iter()
+            .position(|(_, decision)| *decision == Decision::Deploy);
+        let mut updates: Vec<&RefUpdate> = decided.iter().map(|(update, _)| *update).collect();
+        let result = match deploy {
+            Some(at) => {
+                updates.swap(0, at);
+                self.deploy(&updates).await
+            }
+            None => self
+                .repo
+                .move_refs(&updates)
+                .map_err(|error| reason(&error)),
+        };
+        let answer = |(at, (update, _)): (usize, (&'a RefUpdate, Decision))| match &result {
+            Err(_) if deploy.is_some_and(|deploy| deploy != at) => (update, Err(ATOMIC.to_owned())),
+            result => (update, result.clone()),
+        };
+        decided.into_iter().enumerate().map(answer).collect()
+    }
+
+    fn store(&self, update: &RefUpdate, hint: Option<String>) -> Answer {
+        self.repo
+            .set_ref(&update.name, update.new, update.old)
+            .map_err(|error| reason(&error))?;
+        if let Some(hint) = hint {
+            self.out.line(&hint);
+        }
+        Ok(())
+    }
+
+    /// Deploys the first of the updates, then moves all of them.
+    async fn deploy(&self, updates: &[&RefUpdate]) -> Answer {
+        let Some((update, commit)) = updates
+            .first()
+            .and_then(|update| Some((update, update.new?)))
+        else {
+            return Err("there is nothing to deploy".to_owned());
+        };
+        let turn = tokio::select! {
+            turn = self.landing.turn(self.out) => turn,
+            () = self.gone.wait() => return Err("cancelled".to_owned()),
+        };
+        // While this push waited, another one may have deployed: what it built upon is no longer what is live.
+        for update in updates {
+            self.expect_unmoved(update)
+                .map_err(|error| reason(&error))?;
+        }
+        self.landing
+            .deploy(commit, &update.name, self.options, self.out)
+            .await?;
+        // The app is live now: whatever else happens, the ref has to say so.
+        let moved = self.repo.move_refs(updates);
+        if moved.is_ok() {
+            self.landing.settled(&update.name, commit).await;
+        }
+        drop(turn);
+        moved.map_err(|error| reason(&error))
+    }
+
+    fn expect_unmoved(&self, update: &RefUpdate) -> Result<(), RefError> {
+        let now = self.repo.read_ref(&update.name)?;
+        match now == update.old {
+            true => Ok(()),
+            false => Err(RefError::Moved {
+                name: update.name.clone(),
+                now,
+            }),
+        }
+    }
+
+    fn refuse_all(&self, reason: &str) -> Answers<'a> {
+        self.updates
+            .list
+            .iter()
+            .map(|update| (update, Err(reason.to_owned())))
+            .collect()
+    }
+}
+
+/// Rules of every repository. `tip`: for updates that set the ref, what the new object is, if it is anywhere.
+fn update_problem(update: &RefUpdate, tip: Option<Option<Kind>>) -> Option<String> {
+    let branch = update.name.strip_prefix("refs/heads/");
+    let hex = |name: &str| {
+        name.len() == NULL_ID.len() && name.bytes().all(|byte| byte.is_ascii_hexdigit())
+    };
+    if !update.name.starts_with("refs/")
+        || gix_validate::reference::branch_name(update.name.as_str().into()).is_err()
+    {
+        return Some("invalid ref name".to_owned());
+    }
+    if branch.is_some_and(hex) {
+        return Some("a branch must not look like a commit id".to_owned());
+    }
+    if branch.is_some_and(|branch| branch.starts_with('-')) {
+        return Some("a branch must not start with a dash".to_owned());
+    }
+    match tip {
+        Some(None) => Some("missing necessary objects".to_owned()),
+        Some(Some(kind)) if branch.is_some() && kind != Kind::Commit => {
+            Some("a branch must name a commit".to_owned())
+        }
+        _ => None,
+    }
+}
+
+/// For the pusher; the causes, if they are ours, go to our log.
+fn reason(error: &RefError) -> String {
+    if let RefError::Read(_) | RefError::Write { .. } = error {
+        tracing::warn!(
+            error = error as &dyn std::error::Error,
+            "a ref was not moved"
+        );
+    }
+    error.to_string()
+}
+
+/// Some clients close when they have sent all, others wait: a short silence is an end as well.
+async fn drain(input: impl AsyncRead + Unpin) {
+    let mut rest = input.take(DRAIN_BYTES_MAX);
+    let mut buffer = vec![0; 64 << 10];
+    while let Ok(Ok(1..)) = timeout(DRAIN_SILENCE_MAX, rest.read(&mut buffer)).await {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_of_every_repository() {
+        let check = |name: &str, tip, part: Option<&str>| {
+            let update = RefUpdate {
+                name: name.to_owned(),
+                old: None,
+                new: None,
+            };
+            match (update_problem(&update, tip), part) {
+                (None, None) => {}
+                (Some(problem), Some(part)) => assert!(problem.contains(part), "{name}: {problem}"),
+                (problem, _) => panic!("{name}: {problem:?}"),
+            }
+        };
+        check("refs/heads/main", Some(Some(Kind::Commit)), None);
+        check("refs/heads/feature/x-1", Some(Some(Kind::Commit)), None);
+        check("refs/tags/v1", Some(Some(Kind::Tag)), None);
+        check("refs/heads/main", None, None);
+        check("refs/heads/main", Some(None), Some("missing"));
+        check("refs/heads/main", Some(Some(Kind::Tree)), Some("commit"));
+        check(
+            "refs/heads/1111111111111111111111111111111111111111",
+            None,
+            Some("commit id"),
+        );
+        check("refs/heads/-x", None, Some("dash"));
+        for bad in [
+            "HEAD",
+            "main",
+            "config",
+            "refs/../config",
+            "refs/heads/a..b",
+            "refs/heads/a.lock",
+            "refs/heads/a b",
+        ] {
+            check(bad, None, Some("invalid"));
+        }
+        for bad in [
+            "refs/heads/",
+            "refs/heads/.x",
+            "refs/heads/x~1",
+            "refs/heads/HEAD",
+            "refs/heads/a\x7f",
+        ] {
+            check(bad, None, Some("invalid"));
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! PUSH: the SSH git server, its admin commands, and the deploy that follows a push.
+//!
+//! A connection comes in through [`ssh`]: keys only, everything bounded. Its exec string becomes one [`Request`]; the
+//! session answers it: a push flows through [`git`] and lands in `deploy`, anything else is one of the [`commands`]. What
+//! the session sees of all that is the [`Platform`]; the [`Context`] is it.
+
+mod session;
+mod words;
+
+mod context;
+mod deploy;
+mod errors;
+mod output;
+mod queue;
+mod story;
+
+pub mod commands;
+pub mod git;
+pub mod gone;
+pub mod platform;
+pub mod request;
+pub mod ssh;
+
+pub use context::{Context, Settings};
+pub use errors::{Failure, chain};
+pub use gone::Gone;
+pub use platform::{Caller, Io, Platform};
+pub use request::{RepoPath, Request};
+pub use ssh::Server;

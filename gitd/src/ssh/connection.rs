@@ -1,0 +1,134 @@
+//! One TCP connection, from the first byte to its ending.
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use russh::Disconnect;
+use tokio::{
+    net::TcpStream,
+    sync::{Semaphore, oneshot, watch},
+    time::{MissedTickBehavior, interval, sleep},
+};
+
+use super::{
+    Shared,
+    client::{CHANNELS_MAX, Client},
+    door::Place,
+    socket::{Cut, Socket},
+};
+use crate::platform::{Caller, Platform};
+
+/// From the first byte to a verified signature.
+const AUTHENTICATION_MAX: Duration = Duration::from_secs(20);
+/// A key that was removed keeps its connections no longer than this.
+const KEY_CHECK: Duration = Duration::from_secs(3);
+/// For a client that is told to disconnect to do so.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+/// How a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// The client closed it: what it started ends too.
+    Left,
+    /// It was lost. Nobody said that what runs should end.
+    Lost,
+}
+
+pub(super) async fn serve<P: Platform>(shared: Shared<P>, tcp: TcpStream, remote: SocketAddr) {
+    let place = shared.door.enter(remote.ip());
+    let (socket, cut) = match Socket::new(tcp) {
+        Ok(made) => made,
+        Err(error) => return tracing::debug!(%remote, %error, "connection broke at once"),
+    };
+    let (ended, ending) = watch::channel(None);
+    let (authenticated, caller) = oneshot::channel();
+    let channels = Arc::new(Semaphore::new(CHANNELS_MAX));
+    let client = Client::new(
+        shared.clone(),
+        remote,
+        authenticated,
+        Arc::clone(&channels),
+        ending,
+    );
+    let running = russh::server::run_stream(shared.config.clone(), socket, client);
+    let result = run(&shared, running, place, caller, &channels, cut).await;
+    let how = ending_of(&result);
+    tracing::debug!(%remote, ?how, "connection ended");
+    _ = ended.send(Some(how));
+}
+
+async fn run<P: Platform>(
+    shared: &Shared<P>,
+    running: impl Future<Output = Result<russh::server::RunningSession<Client<P>>, russh::Error>>,
+    place: Place,
+    mut caller: oneshot::Receiver<Caller>,
+    channels: &Semaphore,
+    cut: Cut,
+) -> Result<(), russh::Error> {
+    let deadline = sleep(AUTHENTICATION_MAX);
+    tokio::pin!(deadline);
+    let mut stopping = shared.stopping.clone();
+    // The client's version line comes first, and may not come.
+    let mut session = tokio::select! {
+        running = running => running?,
+        () = &mut deadline => return Ok(()),
+        () = place.lost() => return Ok(()),
+        _ = stopping.wait_for(|stop| *stop) => return Ok(()),
+    };
+    let caller = tokio::select! {
+        result = &mut session => return result,
+        known = &mut caller => known.ok(),
+        () = &mut deadline => None,
+        () = place.lost() => None,
+        _ = stopping.wait_for(|stop| *stop) => None,
+    };
+    drop(place);
+    let Some(caller) = caller else {
+        cut.cut();
+        return session.await;
+    };
+    let reason = tokio::select! {
+        result = &mut session => return result,
+        () = key_removed(shared, &caller) => "this key was removed",
+        () = stopped(shared, channels) => "the server stops",
+    };
+    let handle = session.handle();
+    _ = handle
+        .disconnect(Disconnect::ByApplication, reason.to_owned(), String::new())
+        .await;
+    tokio::select! {
+        result = &mut session => result,
+        () = sleep(GOODBYE) => {
+            cut.cut();
+            session.await
+        }
+    }
+}
+
+async fn key_removed<P: Platform>(shared: &Shared<P>, caller: &Caller) {
+    let mut ticks = interval(KEY_CHECK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    while shared.platform.user(&caller.fingerprint).is_some() {
+        ticks.tick().await;
+    }
+}
+
+/// Requests hear of it by themselves, and answer; this waits until they have.
+async fn stopped<P: Platform>(shared: &Shared<P>, channels: &Semaphore) {
+    let mut stopping = shared.stopping.clone();
+    _ = stopping.wait_for(|stop| *stop).await;
+    _ = channels.acquire_many(CHANNELS_MAX as u32).await;
+}
+
+fn ending_of(result: &Result<(), russh::Error>) -> Ending {
+    use io::ErrorKind::{HostUnreachable, NetworkUnreachable, TimedOut};
+    match result {
+        Err(russh::Error::KeepaliveTimeout | russh::Error::InactivityTimeout) => Ending::Lost,
+        Err(russh::Error::IO(error)) => match error.kind() {
+            TimedOut | HostUnreachable | NetworkUnreachable => Ending::Lost,
+            _ => Ending::Left,
+        },
+        // A bug of ours or of the library is no wish of the client's.
+        Err(russh::Error::Join(_)) => Ending::Lost,
+        _ => Ending::Left,
+    }
+}

@@ -1,0 +1,137 @@
+//! The SSH server. russh speaks the protocol; everything that makes it safe to put on a network is here: who gets to
+//! the handshake ([`door`]), how long they may take, which algorithms they may use ([`config`]), what they may ask for
+//! once they are known ([`client`]), and how bytes and endings pass between a channel and its request ([`channel`]).
+//!
+//! russh's types do not leave this module.
+
+mod channel;
+mod client;
+mod config;
+mod connection;
+mod door;
+mod host_keys;
+mod socket;
+mod terminal;
+
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, watch},
+    time::{sleep, timeout},
+};
+
+pub use host_keys::{HostKeyError, make_user_key};
+
+use crate::platform::Platform;
+use door::Door;
+
+/// After a failed `accept`: out of file descriptors, most likely, until a connection ends.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+/// What requests get to end in when the server stops.
+const STOP_GRACE: Duration = Duration::from_secs(10);
+
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    #[error("cannot listen on {address}")]
+    Listen {
+        address: SocketAddr,
+        source: io::Error,
+    },
+    #[error(transparent)]
+    HostKeys(#[from] HostKeyError),
+}
+
+/// A listening server that does not serve yet.
+pub struct Server {
+    listener: TcpListener,
+    config: Arc<russh::server::Config>,
+    fingerprints: Vec<String>,
+}
+
+/// What all connections share.
+struct Shared<P> {
+    platform: Arc<P>,
+    config: Arc<russh::server::Config>,
+    door: Door,
+    stopping: watch::Receiver<bool>,
+    /// Held by each connection and request; the server ends when all are dropped.
+    working: mpsc::Sender<()>,
+}
+
+impl<P> Clone for Shared<P> {
+    fn clone(&self) -> Self {
+        Self {
+            platform: Arc::clone(&self.platform),
+            config: Arc::clone(&self.config),
+            door: self.door.clone(),
+            stopping: self.stopping.clone(),
+            working: self.working.clone(),
+        }
+    }
+}
+
+impl Server {
+    /// Port 0 takes any free port: see [`Server::local_addr`]. Host keys are made in their folder when there are none.
+    pub async fn bind(address: SocketAddr, host_keys: PathBuf) -> Result<Self, BindError> {
+        let keys = host_keys::load_or_create(&host_keys)?;
+        let listen = |source| BindError::Listen { address, source };
+        let listener = TcpListener::bind(address).await.map_err(listen)?;
+        let fingerprints = keys
+            .iter()
+            .map(|key| key.fingerprint(Default::default()).to_string())
+            .collect();
+        Ok(Self {
+            listener,
+            config: Arc::new(config::config(keys)),
+            fingerprints,
+        })
+    }
+
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// `SHA256:…` of each host key, for the operator to compare.
+    pub fn fingerprints(&self) -> &[String] {
+        &self.fingerprints
+    }
+
+    /// Serves until `shutdown` completes. Requests that run then are told that their client has gone, and get a moment
+    /// to answer.
+    pub async fn serve<P: Platform>(self, platform: Arc<P>, shutdown: impl Future<Output = ()>) {
+        let (stop, stopping) = watch::channel(false);
+        let (working, mut all_done) = mpsc::channel(1);
+        let shared = Shared {
+            platform,
+            config: self.config,
+            door: Door::default(),
+            stopping,
+            working,
+        };
+        tokio::select! {
+            () = accept(&self.listener, &shared) => {}
+            () = shutdown => {}
+        }
+        drop(self.listener);
+        drop(shared);
+        _ = stop.send(true);
+        if timeout(STOP_GRACE, all_done.recv()).await.is_err() {
+            tracing::warn!("requests were still running when the server stopped");
+        }
+    }
+}
+
+async fn accept<P: Platform>(listener: &TcpListener, shared: &Shared<P>) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, remote)) => {
+                tokio::spawn(connection::serve(shared.clone(), stream, remote));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a connection was not accepted");
+                sleep(ACCEPT_RETRY).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Apps and their formation: how many instances of each process type are wanted.
+
+use std::collections::BTreeMap;
+
+use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Row, params};
+
+use super::{Doing as _, Ledger, LedgerError, now};
+use crate::{AppName, ProcessType, ReleaseNumber};
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct App {
+    /// Never reused: names paths on disk (`repos/<id>.git`, `logs/<id>`), so that a name never does.
+    pub id: i64,
+    pub name: AppName,
+    /// Seconds since the Unix epoch.
+    pub created_at: u64,
+    pub current: Option<ReleaseNumber>,
+}
+
+const COLUMNS: &str = "id, name, created_at, current";
+
+impl Ledger {
+    /// By name.
+    pub fn apps(&self) -> Result<Vec<App>, LedgerError> {
+        let doing = "list the apps";
+        let connection = self.lock();
+        let mut query = connection
+            .prepare(&format!("SELECT {COLUMNS} FROM apps ORDER BY name"))
+            .doing(doing)?;
+        let rows = query.query_map([], app).doing(doing)?;
+        rows.collect::<rusqlite::Result<_>>().doing(doing)
+    }
+
+    pub fn app(&self, name: &AppName) -> Result<App, LedgerError> {
+        find(&self.lock(), name)
+    }
+
+    pub(crate) fn create_app(&self, name: &AppName, by: &str) -> Result<App, LedgerError> {
+        let created_at = now();
+        let connection = self.lock();
+        let inserted = connection.execute(
+            "INSERT INTO apps (name, created_at, created_by) VALUES (?1, ?2, ?3)",
+            params![name.as_str(), created_at.cast_signed(), by],
+        );
+        match inserted {
+            Err(rusqlite::Error::SqliteFailure(error, _))
+                if error.code == ErrorCode::ConstraintViolation =>
+            {
+                return Err(LedgerError::NameTaken(name.clone()));
+            }
+            result => result.doing("create the app")?,
+        };
+        Ok(App {
+            id: connection.last_insert_rowid(),
+            name: name.clone(),
+            created_at,
+            current: None,
+        })
+    }
+
+    /// With its releases, formation and builds.
+    pub(crate) fn destroy_app(&self, id: i64) -> Result<(), LedgerError> {
+        self.lock()
+            .execute("DELETE FROM apps WHERE id = ?1", [id])
+            .doing("destroy the app")?;
+        Ok(())
+    }
+
+    /// Wanted instances per process type. Types that were never deployed are absent.
+    pub fn formation(&self, app: &AppName) -> Result<BTreeMap<ProcessType, u32>, LedgerError> {
+        let doing = "read the formation";
+        let connection = self.lock();
+        let app = find(&connection, app)?;
+        let mut query = connection
+            .prepare("SELECT process_type, quantity FROM formation WHERE app = ?1")
+            .doing(doing)?;
+        let rows = query
+            .query_map([app.id], |row| Ok((parsed(row, 0)?, row.get(1)?)))
+            .doing(doing)?;
+        rows.collect::<rusqlite::Result<_>>().doing(doing)
+    }
+
+    pub(crate) fn set_formation(
+        &self,
+        app: i64,
+        quantities: &BTreeMap<ProcessType, u32>,
+    ) -> Result<(), LedgerError> {
+        let doing = "change the formation";
+        let mut connection = self.lock();
+        let transaction = connection.transaction().doing(doing)?;
+        for (process_type, quantity) in quantities {
+            transaction
+                .execute(
+                    "INSERT INTO formation (app, process_type, quantity) VALUES (?1, ?2, ?3)
+                     ON CONFLICT DO UPDATE SET quantity = excluded.quantity",
+                    params![app, process_type.as_str(), quantity],
+                )
+                .doing(doing)?;
+        }
+        transaction.commit().doing(doing)
+    }
+}
+
+pub(super) fn find(connection: &Connection, name: &AppName) -> Result<App, LedgerError> {
+    connection
+        .prepare(&format!("SELECT {COLUMNS} FROM apps WHERE name = ?1"))
+        .and_then(|mut query| query.query_row([name.as_str()], app).optional())
+        .doing("look the app up")?
+        .ok_or_else(|| LedgerError::NoApp(name.clone()))
+}
+
+fn app(row: &Row<'_>) -> rusqlite::Result<App> {
+    Ok(App {
+        id: row.get(0)?,
+        name: parsed(row, 1)?,
+        created_at: row.get::<_, i64>(2)?.cast_unsigned(),
+        current: row
+            .get::<_, Option<i64>>(3)?
+            .and_then(|number| ReleaseNumber::new(number.cast_unsigned())),
+    })
+}
+
+/// A text column that somebody else's hand may have damaged.
+pub(super) fn parsed<T>(row: &Row<'_>, column: usize) -> rusqlite::Result<T>
+where
+    T: std::str::FromStr,
+    T::Err: std::error::Error + Send + Sync + 'static,
+{
+    row.get::<_, String>(column)?.parse().map_err(|error| {
+        let kind = rusqlite::types::Type::Text;
+        rusqlite::Error::FromSqlConversionFailure(column, kind, Box::new(error))
+    })
+}

@@ -1,0 +1,39 @@
+//! RELEASE and ROLLOUT: what an app is, which image and config it runs, and that it runs.
+//!
+//! [`Apps`] is the door: every change of the world is one of its methods. A `change` makes a [`Release`] in the
+//! [`ledger`], runs its release phase (`one_off`) and hands it to the app's task, the `rollout`. That compares what is
+//! wanted with what is seen, takes the steps of the pure `plan` on the `runtime` of this machine, and points the routes
+//! of the router at the instances whose `health` is good. What they say is in the `logs`.
+
+mod apps;
+mod change;
+mod data_lock;
+mod one_off;
+
+mod event;
+mod rollout;
+
+mod backoff;
+mod plan;
+
+mod health;
+mod launch;
+mod processes;
+mod runtime;
+
+mod logs;
+
+pub mod ledger;
+
+pub mod config_vars;
+pub mod error;
+pub mod formation;
+pub mod name;
+
+pub use apps::{Apps, Candidate, Config, InstanceStatus};
+pub use config_vars::{ConfigChanges, ConfigValue, ConfigVars};
+pub use error::{DeployError, ImageError, StartError};
+pub use event::Event;
+pub use ledger::{App, Build, BuildStatus, Key, Ledger, LedgerError, Release, ReleaseStatus};
+pub use logs::LogLine;
+pub use name::{AppName, ConfigName, NotAName, ProcessType, ReleaseNumber};

@@ -1,0 +1,47 @@
+//! `slipway`: the command line and the wiring. One binary under many names: argv[0] tells whether it is the spawner of
+//! sandboxes, a phase of a build, a bundled buildpack, or the program that a person starts.
+
+mod admin;
+mod image;
+mod up;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "slipway", version, about = "git push, and a few seconds later the app is live")]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run everything on this machine
+    Up(up::Args),
+    /// Work with images
+    #[command(subcommand)]
+    Image(image::Command),
+}
+
+fn main() -> ExitCode {
+    let argv0 = std::env::args().next().unwrap_or_default();
+    if argv0 == container::spawner::ARGV0 {
+        container::spawner::main();
+    }
+    if let Some(status) = buildpacks::main_by_name(&argv0).or_else(|| builder::main_by_name(&argv0)) {
+        return status;
+    }
+    let result = match Args::parse().command {
+        Command::Up(args) => up::run(args),
+        Command::Image(command) => command.run(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!(" !     {}", gitd::chain(error.as_ref()));
+            ExitCode::FAILURE
+        }
+    }
+}
