@@ -24,16 +24,27 @@ pub(crate) enum Command {
 impl Command {
     pub(crate) fn run(self) -> Result<(), Box<dyn Error>> {
         let Self::Export { app, target, data } = self;
-        let target = target.strip_prefix("oci:").ok_or("the target is written oci:DIR or oci:DIR:TAG")?;
+        let target = target
+            .strip_prefix("oci:")
+            .ok_or("the target is written oci:DIR or oci:DIR:TAG")?;
         let data = data.map_or_else(data_default, Ok)?;
         let ledger = Ledger::open(&data.join("ledger.db"))?;
-        let release = ledger.current(&app)?.ok_or_else(|| format!("`{app}` has not been deployed yet"))?;
-        let image = release.image.ok_or_else(|| format!("`{app}` has no image yet"))?;
+        let release = ledger
+            .current(&app)?
+            .ok_or_else(|| format!("`{app}` has not been deployed yet"))?;
+        let image = release
+            .image
+            .ok_or_else(|| format!("`{app}` has no image yet"))?;
         let (dir, tag) = match target.rsplit_once(':') {
             Some((dir, tag)) => (dir, tag.to_owned()),
             None => (target, release.number.to_string()),
         };
-        let digest = layout::export(&Store::reader(&data.join("store")), &image, dir.as_ref(), &tag)?;
+        let digest = layout::export(
+            &Store::reader(&data.join("store")),
+            &image,
+            dir.as_ref(),
+            &tag,
+        )?;
         println!("{digest}");
         Ok(())
     }

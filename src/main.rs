@@ -10,7 +10,11 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
-#[command(name = "slipway", version, about = "git push, and a few seconds later the app is live")]
+#[command(
+    name = "slipway",
+    version,
+    about = "git push, and a few seconds later the app is live"
+)]
 struct Args {
     #[command(subcommand)]
     command: Command,
@@ -30,7 +34,8 @@ fn main() -> ExitCode {
     if argv0 == container::spawner::ARGV0 {
         container::spawner::main();
     }
-    if let Some(status) = buildpacks::main_by_name(&argv0).or_else(|| builder::main_by_name(&argv0)) {
+    if let Some(status) = buildpacks::main_by_name(&argv0).or_else(|| builder::main_by_name(&argv0))
+    {
         return status;
     }
     let result = match Args::parse().command {

@@ -20,9 +20,17 @@ use tokio::sync::mpsc;
 use crate::admin;
 
 const MIB: u64 = 1024 * 1024;
-const BUILD_LIMITS: Limits = Limits { memory_bytes: Some(2048 * MIB), cpu_milli: None, processes: Some(2048) };
+const BUILD_LIMITS: Limits = Limits {
+    memory_bytes: Some(2048 * MIB),
+    cpu_milli: None,
+    processes: Some(2048),
+};
 /// Heroku's smallest dyno.
-const INSTANCE_LIMITS: Limits = Limits { memory_bytes: Some(512 * MIB), cpu_milli: None, processes: Some(256) };
+const INSTANCE_LIMITS: Limits = Limits {
+    memory_bytes: Some(512 * MIB),
+    cpu_milli: None,
+    processes: Some(256),
+};
 /// Heroku's since 2026.
 const BUILD_TIME_MAX: Duration = Duration::from_secs(15 * 60);
 const BOOT_TIMEOUT: Duration = Duration::from_secs(60);
@@ -61,9 +69,14 @@ pub(crate) struct Args {
 pub(crate) fn run(args: Args) -> Result<(), Box<dyn Error>> {
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
-        .with_env_filter(tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn".into()))
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn".into()),
+        )
         .init();
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(serve(args))
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?
+        .block_on(serve(args))
 }
 
 async fn serve(args: Args) -> Result<(), Box<dyn Error>> {
@@ -74,7 +87,11 @@ async fn serve(args: Args) -> Result<(), Box<dyn Error>> {
     let table = Table::default();
     let (lines, lines_kept) = mpsc::channel(LINES_MAX);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let config = router::Config { listen: args.http, threads, ..router::Config::default() };
+    let config = router::Config {
+        listen: args.http,
+        threads,
+        ..router::Config::default()
+    };
     let router = Router::start(&config, table.clone(), lines)
         .map_err(|error| format!("cannot listen on {}: {error}", args.http))?;
     let server = Server::bind(args.ssh, data.join("host_keys")).await?;
@@ -105,11 +122,17 @@ async fn serve(args: Args) -> Result<(), Box<dyn Error>> {
         deploy_branches: vec!["main".to_owned(), "master".to_owned()],
     };
     let context = Arc::new(Context::new(settings, apps.clone(), Arc::new(builder))?);
-    context.settle().map_err(|error| -> Box<dyn Error> { error })?;
+    context
+        .settle()
+        .map_err(|error| -> Box<dyn Error> { error })?;
 
     let (ssh, http) = (server.local_addr()?, router.local_addr());
     narrate(&spawner, &server, &context, made_key.as_deref());
-    println!("ready ssh={ssh} http={http} domain={} data={}", args.domain, data.display());
+    println!(
+        "ready ssh={ssh} http={http} domain={} data={}",
+        args.domain,
+        data.display()
+    );
     let kept = tokio::spawn({
         let apps = apps.clone();
         async move { apps.keep_router_log(lines_kept).await }
@@ -122,7 +145,12 @@ async fn serve(args: Args) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn builder(data: &Path, store: Store, spawner: Arc<Spawner>, stack: Stack) -> Result<Builder, Box<dyn Error>> {
+fn builder(
+    data: &Path,
+    store: Store,
+    spawner: Arc<Spawner>,
+    stack: Stack,
+) -> Result<Builder, Box<dyn Error>> {
     let (lifecycle, buildpacks) = (data.join("lifecycle"), data.join("buildpacks"));
     builder::install_lifecycle(&std::env::current_exe()?, &lifecycle)?;
     buildpacks::install(&buildpacks, Path::new("/cnb/lifecycle/slipway"))?;
@@ -140,7 +168,11 @@ fn builder(data: &Path, store: Store, spawner: Arc<Spawner>, stack: Stack) -> Re
 /// What runs, what is not enforced here, and what to type next.
 fn narrate(spawner: &Spawner, server: &Server, context: &Context, made_key: Option<&Path>) {
     let can = spawner.capabilities();
-    for (what, how) in [("memory", can.memory), ("processor", can.cpu), ("process", can.processes)] {
+    for (what, how) in [
+        ("memory", can.memory),
+        ("processor", can.cpu),
+        ("process", can.processes),
+    ] {
         if how == Enforcement::None {
             eprintln!("       This machine does not let us enforce {what} limits.");
         }
@@ -151,7 +183,9 @@ fn narrate(spawner: &Spawner, server: &Server, context: &Context, made_key: Opti
     for fingerprint in server.fingerprints() {
         eprintln!("       Host key {fingerprint}");
     }
-    let Settings { domain, ssh_port, .. } = &context.settings;
+    let Settings {
+        domain, ssh_port, ..
+    } = &context.settings;
     let (git, ssh) = match made_key {
         Some(key) => {
             let identity = format!("ssh -i {} -o IdentitiesOnly=yes", key.display());
@@ -166,14 +200,19 @@ fn narrate(spawner: &Spawner, server: &Server, context: &Context, made_key: Opti
 }
 
 pub(crate) fn data_default() -> Result<PathBuf, Box<dyn Error>> {
-    let state = std::env::var_os("XDG_STATE_HOME").filter(|dir| !dir.is_empty()).map(PathBuf::from);
+    let state = std::env::var_os("XDG_STATE_HOME")
+        .filter(|dir| !dir.is_empty())
+        .map(PathBuf::from);
     let state = state.or_else(|| Some(std::env::home_dir()?.join(".local/state")));
-    Ok(state.ok_or("there is no home folder; name one with --data DIR")?.join("slipway"))
+    Ok(state
+        .ok_or("there is no home folder; name one with --data DIR")?
+        .join("slipway"))
 }
 
 /// For its owner alone: it holds config vars and keys.
 fn make_private(dir: &Path) -> Result<(), Box<dyn Error>> {
-    let made = fs::create_dir_all(dir).and_then(|()| fs::set_permissions(dir, fs::Permissions::from_mode(0o700)));
+    let made = fs::create_dir_all(dir)
+        .and_then(|()| fs::set_permissions(dir, fs::Permissions::from_mode(0o700)));
     made.map_err(|error| format!("cannot make {}: {error}", dir.display()).into())
 }
 

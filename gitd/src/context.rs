@@ -45,7 +45,11 @@ pub struct Context {
 }
 
 impl Context {
-    pub fn new(settings: Settings, apps: Arc<Apps>, builder: Arc<Builder>) -> Result<Self, LedgerError> {
+    pub fn new(
+        settings: Settings,
+        apps: Arc<Apps>,
+        builder: Arc<Builder>,
+    ) -> Result<Self, LedgerError> {
         let context = Self {
             settings,
             apps,
@@ -61,7 +65,10 @@ impl Context {
     /// After a change of the keys: the server ends what a removed key has open.
     pub(crate) fn reload_keys(&self) -> Result<(), LedgerError> {
         let keys = self.apps.ledger().keys()?;
-        let users = keys.into_iter().map(|key| (key.fingerprint, key.name)).collect();
+        let users = keys
+            .into_iter()
+            .map(|key| (key.fingerprint, key.name))
+            .collect();
         *self.users.write().unwrap_or_else(PoisonError::into_inner) = users;
         Ok(())
     }
@@ -91,7 +98,10 @@ impl Context {
     }
 
     pub(crate) fn git_url(&self, app: &AppName) -> String {
-        format!("ssh://git@{}:{}/{app}", self.settings.domain, self.settings.ssh_port)
+        format!(
+            "ssh://git@{}:{}/{app}",
+            self.settings.domain, self.settings.ssh_port
+        )
     }
 
     fn repo_dir(&self, app: i64) -> PathBuf {
@@ -99,7 +109,11 @@ impl Context {
     }
 
     pub(crate) fn build_log(&self, app: i64, number: u64) -> PathBuf {
-        self.settings.data.join("builds").join(app.to_string()).join(format!("{number}.log"))
+        self.settings
+            .data
+            .join("builds")
+            .join(app.to_string())
+            .join(format!("{number}.log"))
     }
 
     /// Layers that builds of the app keep from one to the next.
@@ -121,23 +135,35 @@ impl Context {
 
     /// The app that is pushed to, made when it is new and that is allowed.
     fn app_to_push_to(&self, caller: &Caller, path: &RepoPath) -> Result<App, String> {
-        let name: AppName = path.0.parse().map_err(|error: release::NotAName| error.to_string())?;
+        let name: AppName = path
+            .0
+            .parse()
+            .map_err(|error: release::NotAName| error.to_string())?;
         match self.apps.ledger().app(&name) {
             Ok(app) => Ok(app),
-            Err(LedgerError::NoApp(_)) if self.settings.create_on_push => {
-                self.apps.create(&name, &caller.user).map_err(|error| chain(&error))
-            }
-            Err(LedgerError::NoApp(_)) => {
-                Err(format!("there is no app `{name}`; create it first: apps:create {name}"))
-            }
+            Err(LedgerError::NoApp(_)) if self.settings.create_on_push => self
+                .apps
+                .create(&name, &caller.user)
+                .map_err(|error| chain(&error)),
+            Err(LedgerError::NoApp(_)) => Err(format!(
+                "there is no app `{name}`; create it first: apps:create {name}"
+            )),
             Err(error) => Err(chain(&error)),
         }
     }
 
     fn repo_of(&self, app: &App) -> Result<Repo, String> {
         let dir = self.repo_dir(app.id);
-        let branch = self.settings.deploy_branches.first().map_or("main", String::as_str);
-        let repo = if dir.exists() { Repo::open(dir) } else { Repo::init(dir, branch) };
+        let branch = self
+            .settings
+            .deploy_branches
+            .first()
+            .map_or("main", String::as_str);
+        let repo = if dir.exists() {
+            Repo::open(dir)
+        } else {
+            Repo::init(dir, branch)
+        };
         repo.map_err(|error| chain(&error))
     }
 }
@@ -146,10 +172,19 @@ impl Platform for Arc<Context> {
     type Landing = AppLanding;
 
     fn user(&self, fingerprint: &str) -> Option<String> {
-        self.users.read().unwrap_or_else(PoisonError::into_inner).get(fingerprint).cloned()
+        self.users
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(fingerprint)
+            .cloned()
     }
 
-    async fn open(&self, caller: &Caller, path: &RepoPath, gone: &Gone) -> Result<(Repo, AppLanding), String> {
+    async fn open(
+        &self,
+        caller: &Caller,
+        path: &RepoPath,
+        gone: &Gone,
+    ) -> Result<(Repo, AppLanding), String> {
         let app = self.app_to_push_to(caller, path)?;
         let repo = self.repo_of(&app)?;
         let landing = AppLanding {

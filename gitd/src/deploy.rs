@@ -55,7 +55,10 @@ impl Landing for AppLanding {
 
     fn decide(&self, update: &RefUpdate) -> Decision {
         let branches = &self.ctx.settings.deploy_branches;
-        let deploys = update.name.strip_prefix("refs/heads/").is_some_and(|branch| branches.iter().any(|b| b == branch));
+        let deploys = update
+            .name
+            .strip_prefix("refs/heads/")
+            .is_some_and(|branch| branches.iter().any(|b| b == branch));
         match (deploys, update.new) {
             (true, Some(_)) => Decision::Deploy,
             (true, None) if self.app.current.is_some() => Decision::Refuse(format!(
@@ -66,7 +69,9 @@ impl Landing for AppLanding {
             (false, Some(_)) => {
                 let branch = branches.first().map_or("main", String::as_str);
                 let name = &update.name;
-                let hint = format!("{name} is stored and not deployed. To deploy it, push it as {branch}: git push <remote> HEAD:{branch}");
+                let hint = format!(
+                    "{name} is stored and not deployed. To deploy it, push it as {branch}: git push <remote> HEAD:{branch}"
+                );
                 Decision::Store { hint: Some(hint) }
             }
         }
@@ -76,20 +81,37 @@ impl Landing for AppLanding {
         if let Some(turn) = self.ctx.queue.app_turn_now(self.app.id) {
             return turn;
         }
-        out.line(&output::step(&format!("Another push to {} is being deployed; waiting for it to end", self.app.name)));
+        out.line(&output::step(&format!(
+            "Another push to {} is being deployed; waiting for it to end",
+            self.app.name
+        )));
         self.ctx.queue.app_turn(self.app.id).await
     }
 
-    async fn deploy(&self, commit: ObjectId, git_ref: &str, options: &[String], out: &Sideband) -> Result<(), String> {
+    async fn deploy(
+        &self,
+        commit: ObjectId,
+        git_ref: &str,
+        options: &[String],
+        out: &Sideband,
+    ) -> Result<(), String> {
         if let Some(option) = options.iter().find(|option| *option != NO_CACHE) {
-            return Err(one_line(&format!("push option `{option}` is not known; there is `{NO_CACHE}`")));
+            return Err(one_line(&format!(
+                "push option `{option}` is not known; there is `{NO_CACHE}`"
+            )));
         }
         let started = Instant::now();
-        let build = self.ctx.apps.ledger().build_started(&self.app.name, &commit.to_string(), &self.by);
+        let build =
+            self.ctx
+                .apps
+                .ledger()
+                .build_started(&self.app.name, &commit.to_string(), &self.by);
         let build = build.map_err(|error| one_line(&chain(&error)))?;
         let story = Story::begin(out.clone(), self.ctx.build_log(self.app.id, build.number));
         let clear_cache = options.iter().any(|option| option == NO_CACHE);
-        let result = self.story(commit, git_ref, &build, clear_cache, &story).await;
+        let result = self
+            .story(commit, git_ref, &build, clear_cache, &story)
+            .await;
         self.close(&build, &result, &story, started);
         result.map(|_| ()).map_err(|failure| failure.reason())
     }
@@ -156,11 +178,16 @@ impl AppLanding {
     ) -> Result<Built, Failure> {
         let ledger = self.ctx.apps.ledger();
         let config = ledger.config(&self.app.name)?;
-        let env: BTreeMap<String, String> =
-            config.iter().map(|(name, value)| (name.to_string(), value.as_str().to_owned())).collect();
-        let previous = ledger.current(&self.app.name)?.and_then(|release| release.image);
+        let env: BTreeMap<String, String> = config
+            .iter()
+            .map(|(name, value)| (name.to_string(), value.as_str().to_owned()))
+            .collect();
+        let previous = ledger
+            .current(&self.app.name)?
+            .and_then(|release| release.image);
         let cache = self.ctx.cache_dir(self.app.id);
-        let (builder, cancel, mut story) = (self.ctx.builder.clone(), self.gone.flag(), story.clone());
+        let (builder, cancel, mut story) =
+            (self.ctx.builder.clone(), self.gone.flag(), story.clone());
         blocking(move || {
             let request = builder::Request {
                 source,
@@ -195,11 +222,20 @@ impl AppLanding {
     }
 
     /// The last words, and the record.
-    fn close(&self, build: &Build, result: &Result<Release, Failure>, story: &Story, started: Instant) {
+    fn close(
+        &self,
+        build: &Build,
+        result: &Result<Release, Failure>,
+        story: &Story,
+        started: Instant,
+    ) {
         let (status, release, reason) = match result {
             Ok(release) => {
                 let took = elapsed(started.elapsed());
-                story.result(&format!("{} {} is live, after {took}", self.app.name, release.number));
+                story.result(&format!(
+                    "{} {} is live, after {took}",
+                    self.app.name, release.number
+                ));
                 story.detail(&self.ctx.app_url(&self.app.name));
                 (BuildStatus::Succeeded, Some(release.number), None)
             }
@@ -209,7 +245,13 @@ impl AppLanding {
             }
         };
         let ledger = self.ctx.apps.ledger();
-        if let Err(error) = ledger.build_ended(&self.app.name, build.number, status, release, reason.as_deref()) {
+        if let Err(error) = ledger.build_ended(
+            &self.app.name,
+            build.number,
+            status,
+            release,
+            reason.as_deref(),
+        ) {
             tracing::error!(app = %self.app.name, build = build.number, error = chain(&error), "cannot record the build's end");
         }
     }
@@ -225,7 +267,9 @@ impl Failure {
 
     fn status(&self) -> BuildStatus {
         match self {
-            Self::Build(BuildError::Cancelled) | Self::Deploy(DeployError::Cancelled) => BuildStatus::Cancelled,
+            Self::Build(BuildError::Cancelled) | Self::Deploy(DeployError::Cancelled) => {
+                BuildStatus::Cancelled
+            }
             _ => BuildStatus::Failed,
         }
     }
@@ -239,14 +283,20 @@ impl Failure {
         }
         story.error(&chain(self));
         match self {
-            Self::Deploy(_) => story.error("The release before it, if there is one, is still serving."),
+            Self::Deploy(_) => {
+                story.error("The release before it, if there is one, is still serving.")
+            }
             _ => story.error("Nothing has changed; push again when it is mended."),
         }
     }
 }
 
 fn timings(built: &Built) -> String {
-    let laps: Vec<String> = built.timings.iter().map(|(phase, time)| format!("{phase} {}", seconds(*time))).collect();
+    let laps: Vec<String> = built
+        .timings
+        .iter()
+        .map(|(phase, time)| format!("{phase} {}", seconds(*time)))
+        .collect();
     format!("Built in {}", laps.join(", "))
 }
 
@@ -257,5 +307,7 @@ fn seconds(time: Duration) -> String {
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
 ) -> Result<T, Failure> {
-    tokio::task::spawn_blocking(work).await.unwrap_or(Err(Failure::Lost))
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or(Err(Failure::Lost))
 }

@@ -68,8 +68,15 @@ pub fn chain(error: &dyn Error) -> String {
 /// git shows a reason as one line in parentheses: no line breaks, no control characters, not too long.
 pub(crate) fn one_line(text: &str) -> String {
     const CHARS_MAX: usize = 200;
-    let line = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("failed");
-    line.chars().filter(|c| !c.is_control()).take(CHARS_MAX).collect()
+    let line = text
+        .lines()
+        .map(str::trim)
+        .find(|line| !line.is_empty())
+        .unwrap_or("failed");
+    line.chars()
+        .filter(|c| !c.is_control())
+        .take(CHARS_MAX)
+        .collect()
 }
 
 impl From<release::LedgerError> for Failure {
@@ -91,12 +98,18 @@ mod tests {
     #[test]
     fn a_failure_marks_each_line() {
         let failure = Failure::new("the key is there\nalready").hint("Type: keys");
-        assert_eq!(failure.to_string(), " !     the key is there\n !     already\n !     Type: keys");
+        assert_eq!(
+            failure.to_string(),
+            " !     the key is there\n !     already\n !     Type: keys"
+        );
     }
 
     #[test]
     fn a_reason_is_one_printable_line() {
-        assert_eq!(one_line("\n  web.1\x1b[2J crashed\nmore"), "web.1[2J crashed");
+        assert_eq!(
+            one_line("\n  web.1\x1b[2J crashed\nmore"),
+            "web.1[2J crashed"
+        );
         assert_eq!(one_line(""), "failed");
         assert_eq!(one_line(&"x".repeat(500)).len(), 200);
     }

@@ -49,7 +49,9 @@ pub(crate) fn timestamp(seconds: u64) -> String {
 
 /// `3m ago`, as Heroku writes it.
 pub(crate) fn ago(seconds: u64) -> String {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |now| now.as_secs());
     let past = now.saturating_sub(seconds);
     match past {
         0..60 => format!("{past}s ago"),
@@ -61,7 +63,10 @@ pub(crate) fn ago(seconds: u64) -> String {
 
 /// `web=2 worker=1`, which `ps:scale` takes back.
 pub(crate) fn formation(formation: &BTreeMap<ProcessType, u32>) -> String {
-    let parts: Vec<String> = formation.iter().map(|(kind, quantity)| format!("{kind}={quantity}")).collect();
+    let parts: Vec<String> = formation
+        .iter()
+        .map(|(kind, quantity)| format!("{kind}={quantity}"))
+        .collect();
     parts.join(" ")
 }
 
@@ -104,7 +109,11 @@ mod tests {
 
     #[test]
     fn columns_align_and_leave_no_trailing_space() {
-        let rows = [vec!["a:".into(), "1".into()], vec!["long:".into(), String::new()], vec!["é:".into(), "2".into()]];
+        let rows = [
+            vec!["a:".into(), "1".into()],
+            vec!["long:".into(), String::new()],
+            vec!["é:".into(), "2".into()],
+        ];
         assert_eq!(columns(&rows), "a:     1\nlong:\né:     2\n");
     }
 

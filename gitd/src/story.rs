@@ -31,13 +31,22 @@ struct Log {
 
 impl Story {
     pub(crate) fn begin(out: Sideband, log: PathBuf) -> Self {
-        let made = log.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| File::create(&log));
+        let made = log
+            .parent()
+            .map_or(Ok(()), fs::create_dir_all)
+            .and_then(|()| File::create(&log));
         if let Err(error) = &made {
             // A deploy does not fail for its log.
             tracing::error!(log = %log.display(), %error, "cannot keep the build's log");
         }
-        let log = Log { file: made.ok(), room: LOG_BYTES_MAX };
-        Self { out, log: Arc::new(Mutex::new(log)) }
+        let log = Log {
+            file: made.ok(),
+            room: LOG_BYTES_MAX,
+        };
+        Self {
+            out,
+            log: Arc::new(Mutex::new(log)),
+        }
     }
 
     pub(crate) fn step(&self, text: &str) {
@@ -58,7 +67,9 @@ impl Story {
 
     pub(crate) fn event(&self, event: &Event) {
         match event {
-            Event::ReleasePhaseOutput { line } => self.bytes(&[b"       ", line.as_slice(), b"\n"].concat()),
+            Event::ReleasePhaseOutput { line } => {
+                self.bytes(&[b"       ", line.as_slice(), b"\n"].concat())
+            }
             other => self.detail(&told(other)),
         }
     }

@@ -221,7 +221,7 @@ impl Apps {
                     .ok()
                     .and_then(|name| self.handle(&name).ok());
                 let Some(handle) = handle else { continue };
-                let at_us = i64::try_from(line.at_us).unwrap_or(i64::MAX);
+                let at_us = line.at_us;
                 let at = jiff::Timestamp::from_microsecond(at_us).unwrap_or_default();
                 let text = logs::line(at, "heroku", "router", &line.text);
                 texts.entry(handle.app.id).or_default().push_str(&text);

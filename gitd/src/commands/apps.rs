@@ -66,7 +66,8 @@ impl List {
             return env.print_json(&shown).await;
         }
         if apps.is_empty() {
-            env.narrate("There are no apps yet. Push one, or create one with `apps:create NAME`.").await;
+            env.narrate("There are no apps yet. Push one, or create one with `apps:create NAME`.")
+                .await;
         }
         let names: String = apps.iter().map(|app| format!("{}\n", app.name)).collect();
         env.print(&names).await;
@@ -81,7 +82,11 @@ impl Create {
         if self.json {
             return env.print_json(&shown).await;
         }
-        env.narrate(&format!("Created `{}`. Deploy it with: git push {} main", shown.name, shown.git_url)).await;
+        env.narrate(&format!(
+            "Created `{}`. Deploy it with: git push {} main",
+            shown.name, shown.git_url
+        ))
+        .await;
         env.print(&format!("{}\n", shown.url)).await;
         Ok(())
     }
@@ -94,7 +99,9 @@ impl Info {
         if self.json {
             return env.print_json(&shown).await;
         }
-        let release = app.current.map_or_else(|| "none yet".to_owned(), |number| number.to_string());
+        let release = app
+            .current
+            .map_or_else(|| "none yet".to_owned(), |number| number.to_string());
         let processes = output::formation(&env.ctx.apps.ledger().formation(&self.app)?);
         env.narrate(&format!("=====> {}", app.name)).await;
         env.print(&output::columns(&[
@@ -102,7 +109,10 @@ impl Info {
             vec!["Git URL:".into(), shown.git_url],
             vec!["Release:".into(), release],
             vec!["Processes:".into(), processes],
-            vec!["Created:".into(), format!("{} ({})", timestamp(app.created_at), ago(app.created_at))],
+            vec![
+                "Created:".into(),
+                format!("{} ({})", timestamp(app.created_at), ago(app.created_at)),
+            ],
         ]))
         .await;
         Ok(())
@@ -113,9 +123,12 @@ impl Destroy {
     pub(super) async fn run(self, env: &mut Env<'_>) -> Result<(), Failure> {
         let app = env.ctx.apps.ledger().app(&self.app)?;
         if !self.force && self.confirm.as_ref() != Some(&self.app) {
-            return Err(Failure::new(format!("destroying `{0}` cannot be undone, so its name is needed once more", self.app))
-                .hint(&format!("Type: apps:destroy {0} --confirm {0}", self.app))
-                .status(USAGE));
+            return Err(Failure::new(format!(
+                "destroying `{0}` cannot be undone, so its name is needed once more",
+                self.app
+            ))
+            .hint(&format!("Type: apps:destroy {0} --confirm {0}", self.app))
+            .status(USAGE));
         }
         // Behind the deploys of the app that are under way; nothing starts in a repository that goes away.
         let _turn = env.ctx.queue.app_turn(app.id).await;

@@ -80,12 +80,19 @@ impl Output {
             None => builds.first(),
         };
         let Some(build) = found else {
-            let which = self.build.map_or_else(|| "no build yet".to_owned(), |number| format!("no build {number}"));
-            return Err(Failure::new(format!("`{}` has {which}", self.app)).hint(&format!("Type: builds {}", self.app)));
+            let which = self.build.map_or_else(
+                || "no build yet".to_owned(),
+                |number| format!("no build {number}"),
+            );
+            return Err(Failure::new(format!("`{}` has {which}", self.app))
+                .hint(&format!("Type: builds {}", self.app)));
         };
         let path = env.ctx.build_log(app.id, build.number);
         let mut file = tokio::fs::File::open(&path).await.map_err(|error| {
-            Failure::new(format!("the output of build {} is no longer kept: {error}", build.number))
+            Failure::new(format!(
+                "the output of build {} is no longer kept: {error}",
+                build.number
+            ))
         })?;
         // Streamed: a build log can be large, and the client may be slow.
         _ = tokio::io::copy(&mut file, &mut env.io.stdout).await;

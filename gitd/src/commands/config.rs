@@ -52,16 +52,26 @@ impl List {
     pub(super) async fn run(self, env: &mut Env<'_>) -> Result<(), Failure> {
         let config = env.ctx.apps.ledger().config(&self.app)?;
         if self.json {
-            let shown: BTreeMap<String, &str> = config.iter().map(|(name, value)| (name.to_string(), value.as_str())).collect();
+            let shown: BTreeMap<String, &str> = config
+                .iter()
+                .map(|(name, value)| (name.to_string(), value.as_str()))
+                .collect();
             return env.print_json(&shown).await;
         }
         if self.shell {
-            let lines: String = config.iter().map(|(name, value)| format!("{name}={}\n", output::shell_quoted(value))).collect();
+            let lines: String = config
+                .iter()
+                .map(|(name, value)| format!("{name}={}\n", output::shell_quoted(value)))
+                .collect();
             env.print(&lines).await;
             return Ok(());
         }
-        env.narrate(&format!("=====> {} config vars", self.app)).await;
-        let rows: Vec<_> = config.iter().map(|(name, value)| vec![format!("{name}:"), value.as_str().to_owned()]).collect();
+        env.narrate(&format!("=====> {} config vars", self.app))
+            .await;
+        let rows: Vec<_> = config
+            .iter()
+            .map(|(name, value)| vec![format!("{name}:"), value.as_str().to_owned()])
+            .collect();
         env.print(&output::columns(&rows)).await;
         Ok(())
     }
@@ -71,7 +81,10 @@ impl Get {
     pub(super) async fn run(self, env: &mut Env<'_>) -> Result<(), Failure> {
         let config = env.ctx.apps.ledger().config(&self.app)?;
         let Some(value) = config.get(&self.name) else {
-            return Err(Failure::new(format!("`{}` is not set on `{}`", self.name, self.app)));
+            return Err(Failure::new(format!(
+                "`{}` is not set on `{}`",
+                self.name, self.app
+            )));
         };
         env.print(&format!("{}\n", value.as_str())).await;
         Ok(())
@@ -103,21 +116,29 @@ async fn change(
     changes: BTreeMap<ConfigName, Option<String>>,
 ) -> Result<(), Failure> {
     let names: Vec<String> = changes.keys().map(ToString::to_string).collect();
-    env.narrate(&format!("-----> {verb} {} on {app}", names.join(", "))).await;
+    env.narrate(&format!("-----> {verb} {} on {app}", names.join(", ")))
+        .await;
     let (apps, by) = (env.ctx.apps.clone(), env.caller.user.clone());
-    let release = env.follow(async move |events| apps.set_config(app, changes, &by, events).await).await?;
-    env.narrate(&format!("=====> {app} {}", release.number)).await;
+    let release = env
+        .follow(async move |events| apps.set_config(app, changes, &by, events).await)
+        .await?;
+    env.narrate(&format!("=====> {app} {}", release.number))
+        .await;
     Ok(())
 }
 
 /// The error names the variable but never what might be its value.
 fn assignment(var: &str) -> Result<(ConfigName, String), Failure> {
     let Some((name, value)) = var.split_once('=') else {
-        return Err(Failure::new("a config var is written NAME=value, and one of these has no `=`")
-            .hint("Quote values with spaces: config:set APP NAME='a value'")
-            .status(USAGE));
+        return Err(Failure::new(
+            "a config var is written NAME=value, and one of these has no `=`",
+        )
+        .hint("Quote values with spaces: config:set APP NAME='a value'")
+        .status(USAGE));
     };
-    let name = name.parse::<ConfigName>().map_err(|error| Failure::new(error.to_string()).status(USAGE))?;
+    let name = name
+        .parse::<ConfigName>()
+        .map_err(|error| Failure::new(error.to_string()).status(USAGE))?;
     Ok((name, value.to_owned()))
 }
 
@@ -128,7 +149,10 @@ mod tests {
     #[test]
     fn an_assignment_keeps_everything_after_the_first_equals_sign() {
         let (name, value) = assignment("URL=postgres://u:p@h/db?a=b").unwrap();
-        assert_eq!((name.to_string().as_str(), value.as_str()), ("URL", "postgres://u:p@h/db?a=b"));
+        assert_eq!(
+            (name.to_string().as_str(), value.as_str()),
+            ("URL", "postgres://u:p@h/db?a=b")
+        );
     }
 
     #[test]

@@ -19,7 +19,10 @@ pub(super) struct Help {
 impl Help {
     /// Text that clap has already made for `--help`.
     pub(super) fn text(text: String) -> Self {
-        Self { topic: None, text: Some(text) }
+        Self {
+            topic: None,
+            text: Some(text),
+        }
     }
 
     pub(super) async fn run(self, env: &mut Env<'_>) -> Result<(), Failure> {
@@ -51,35 +54,52 @@ fn overview(user: &str) -> String {
         }
         line_of(&mut text, &command);
     }
-    text.push_str("\nName the app first, or with -a APP. Lists take --json; each command takes --help.\n");
+    text.push_str(
+        "\nName the app first, or with -a APP. Lists take --json; each command takes --help.\n",
+    );
     text
 }
 
 fn of_topic(topic: &str) -> Result<String, Failure> {
-    if let Some(mut command) = commands().into_iter().find(|c| c.get_name() == topic && topic.contains(':')) {
+    if let Some(mut command) = commands()
+        .into_iter()
+        .find(|c| c.get_name() == topic && topic.contains(':'))
+    {
         return Ok(command.render_help().to_string());
     }
     let prefix = format!("{topic}:");
     let mut text = String::new();
     for command in commands() {
         let name = command.get_name();
-        if name == topic || name.starts_with(&prefix) || command.get_all_aliases().any(|a| a.starts_with(&prefix)) {
+        if name == topic
+            || name.starts_with(&prefix)
+            || command.get_all_aliases().any(|a| a.starts_with(&prefix))
+        {
             line_of(&mut text, &command);
         }
     }
     if text.is_empty() {
-        return Err(Failure::new(format!("there is no topic `{topic}`")).hint("Type `help` for all commands.").status(USAGE));
+        return Err(Failure::new(format!("there is no topic `{topic}`"))
+            .hint("Type `help` for all commands.")
+            .status(USAGE));
     }
     Ok(text)
 }
 
 fn line_of(text: &mut String, command: &clap::Command) {
-    let about = command.get_about().map(ToString::to_string).unwrap_or_default();
+    let about = command
+        .get_about()
+        .map(ToString::to_string)
+        .unwrap_or_default();
     let arguments: Vec<String> = command
         .get_positionals()
         .map(|arg| {
             let name = arg.get_id().as_str().to_uppercase().replace('_', "-");
-            if arg.is_required_set() { name } else { format!("[{name}]") }
+            if arg.is_required_set() {
+                name
+            } else {
+                format!("[{name}]")
+            }
         })
         .collect();
     let usage = format!("{} {}", command.get_name(), arguments.join(" "));

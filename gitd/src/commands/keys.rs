@@ -57,7 +57,10 @@ impl List {
         if self.json {
             return env.print_json(&shown).await;
         }
-        let rows: Vec<_> = shown.into_iter().map(|key| vec![key.name, key.fingerprint, key.added_at]).collect();
+        let rows: Vec<_> = shown
+            .into_iter()
+            .map(|key| vec![key.name, key.fingerprint, key.added_at])
+            .collect();
         env.print(&output::columns(&rows)).await;
         Ok(())
     }
@@ -75,7 +78,9 @@ impl Add {
         let key = parse_public_key(&text, self.name.as_deref())?;
         let (name, fingerprint) = (key.name.clone(), key.fingerprint.clone());
         if !env.ctx.apps.ledger().add_key(&key)? {
-            return Err(Failure::new(format!("the key {fingerprint} is there already")));
+            return Err(Failure::new(format!(
+                "the key {fingerprint} is there already"
+            )));
         }
         env.ctx.reload_keys()?;
         env.narrate(&format!("Added the key of `{name}`.")).await;
@@ -88,10 +93,14 @@ impl Remove {
     pub(super) async fn run(self, env: &mut Env<'_>) -> Result<(), Failure> {
         let ledger = env.ctx.apps.ledger();
         let keys = ledger.keys()?;
-        let stays = keys.iter().any(|key| key.name != self.key && key.fingerprint != self.key);
+        let stays = keys
+            .iter()
+            .any(|key| key.name != self.key && key.fingerprint != self.key);
         if !keys.is_empty() && !stays {
-            return Err(Failure::new("this is the last key; without it nobody could log in")
-                .hint("Add another one first: keys:add NAME < key.pub"));
+            return Err(
+                Failure::new("this is the last key; without it nobody could log in")
+                    .hint("Add another one first: keys:add NAME < key.pub"),
+            );
         }
         let removed = ledger.remove_key(&self.key)?;
         if removed.is_empty() {
@@ -107,14 +116,24 @@ impl Remove {
 
 /// One line of OpenSSH's public key format (sshd(8), AUTHORIZED_KEYS, without options). `name` overrides the comment.
 pub fn parse_public_key(text: &str, name: Option<&str>) -> Result<Key, Failure> {
-    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
+    let lines: Vec<&str> = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .collect();
     let [line] = lines[..] else {
-        return Err(Failure::new(format!("one public key is wanted, and {} lines came", lines.len()))
-            .hint("Type: keys:add NAME < ~/.ssh/id_ed25519.pub")
-            .status(USAGE));
+        return Err(Failure::new(format!(
+            "one public key is wanted, and {} lines came",
+            lines.len()
+        ))
+        .hint("Type: keys:add NAME < ~/.ssh/id_ed25519.pub")
+        .status(USAGE));
     };
     if line.contains("PRIVATE KEY") {
-        return Err(Failure::new("this is a private key; keep it to yourself and send the .pub file").status(USAGE));
+        return Err(Failure::new(
+            "this is a private key; keep it to yourself and send the .pub file",
+        )
+        .status(USAGE));
     }
     let public = PublicKey::from_openssh(line).map_err(|error| {
         Failure::new(format!("this is no OpenSSH public key: {error}"))
@@ -122,16 +141,23 @@ pub fn parse_public_key(text: &str, name: Option<&str>) -> Result<Key, Failure> 
             .status(USAGE)
     })?;
     let comment = public.comment().to_string();
-    let name = name.map(str::trim).filter(|name| !name.is_empty()).unwrap_or(comment.trim());
+    let name = name
+        .map(str::trim)
+        .filter(|name| !name.is_empty())
+        .unwrap_or(comment.trim());
     if name.is_empty() || name.len() > 64 || name.chars().any(char::is_control) {
-        return Err(Failure::new("the key needs a name of 1 to 64 printable characters")
-            .hint("Type: keys:add NAME < key.pub")
-            .status(USAGE));
+        return Err(
+            Failure::new("the key needs a name of 1 to 64 printable characters")
+                .hint("Type: keys:add NAME < key.pub")
+                .status(USAGE),
+        );
     }
     Ok(Key {
         fingerprint: public.fingerprint(HashAlg::Sha256).to_string(),
         name: name.to_owned(),
         public: line.to_owned(),
-        added_at: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs()),
+        added_at: SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |now| now.as_secs()),
     })
 }

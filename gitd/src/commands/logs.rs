@@ -33,12 +33,21 @@ impl Logs {
     pub(super) async fn run(self, env: &mut Env<'_>) -> Result<(), Failure> {
         let app = env.ctx.apps.ledger().app(&self.app)?;
         // Followed from before the tail is read: a line may not fall between the two.
-        let follow = self.tail.then(|| env.ctx.apps.log_follow(&app.name, self.ps.clone(), self.source.clone()));
+        let follow = self.tail.then(|| {
+            env.ctx
+                .apps
+                .log_follow(&app.name, self.ps.clone(), self.source.clone())
+        });
         let lines = self.num.min(LINES_MAX);
-        let tail = env.ctx.apps.log_tail(&app.name, lines, self.ps.as_deref(), self.source.as_deref())?;
+        let tail =
+            env.ctx
+                .apps
+                .log_tail(&app.name, lines, self.ps.as_deref(), self.source.as_deref())?;
         let text: String = tail.iter().map(shown).collect();
         env.print(&text).await;
-        let Some(mut follow) = follow else { return Ok(()) };
+        let Some(mut follow) = follow else {
+            return Ok(());
+        };
         loop {
             tokio::select! {
                 () = &mut env.io.gone => return Ok(()),
@@ -52,5 +61,8 @@ impl Logs {
 }
 
 fn shown(line: &LogLine) -> String {
-    format!("{} {}[{}]: {}\n", line.at, line.source, line.process, line.text)
+    format!(
+        "{} {}[{}]: {}\n",
+        line.at, line.source, line.process, line.text
+    )
 }

@@ -197,7 +197,11 @@ impl Env<'_> {
 
     /// Narration, to stderr, with the newline.
     async fn narrate(&mut self, text: &str) {
-        _ = self.io.stderr.write_all(format!("{text}\n").as_bytes()).await;
+        _ = self
+            .io
+            .stderr
+            .write_all(format!("{text}\n").as_bytes())
+            .await;
     }
 
     /// Carries a change out and tells of it as it happens. A caller who goes away does not undo it.
@@ -249,8 +253,14 @@ mod tests {
 
     #[test]
     fn a_misspelled_command_is_answered_with_the_right_one() {
-        let failure = parse(&words("app:create shop")).err().map(|f| f.to_string()).unwrap();
-        assert!(failure.contains("there is no command 'app:create'"), "{failure}");
+        let failure = parse(&words("app:create shop"))
+            .err()
+            .map(|f| f.to_string())
+            .unwrap();
+        assert!(
+            failure.contains("there is no command 'app:create'"),
+            "{failure}"
+        );
         assert!(failure.contains("apps:create"), "{failure}");
     }
 

@@ -49,18 +49,31 @@ impl List {
         let formation = env.ctx.apps.ledger().formation(&self.app)?;
         let mut text = String::new();
         for (kind, quantity) in &formation {
-            let of_kind: Vec<_> = instances.iter().filter(|i| output::process_type(&i.name) == kind.as_str()).collect();
-            let command = of_kind.first().map_or("", |instance| instance.command.as_str());
+            let of_kind: Vec<_> = instances
+                .iter()
+                .filter(|i| output::process_type(&i.name) == kind.as_str())
+                .collect();
+            let command = of_kind
+                .first()
+                .map_or("", |instance| instance.command.as_str());
             // Writing to a String cannot fail.
             _ = writeln!(text, "=== {kind}: {command} ({quantity})\n");
             for instance in of_kind {
                 let (since, ago) = (timestamp(instance.since), ago(instance.since));
-                _ = writeln!(text, "{}: {} v{} {since} (~ {ago})", instance.name, instance.state, instance.release);
+                _ = writeln!(
+                    text,
+                    "{}: {} v{} {since} (~ {ago})",
+                    instance.name, instance.state, instance.release
+                );
             }
             text.push('\n');
         }
         if text.is_empty() {
-            env.narrate(&format!("Nothing of `{}` runs: it has not been deployed yet.", self.app)).await;
+            env.narrate(&format!(
+                "Nothing of `{}` runs: it has not been deployed yet.",
+                self.app
+            ))
+            .await;
         }
         env.print(&text).await;
         Ok(())
@@ -71,14 +84,17 @@ impl Scale {
     pub(super) async fn run(self, env: &mut Env<'_>) -> Result<(), Failure> {
         let formation = env.ctx.apps.ledger().formation(&self.app)?;
         if self.changes.is_empty() {
-            env.print(&format!("{}\n", output::formation(&formation))).await;
+            env.print(&format!("{}\n", output::formation(&formation)))
+                .await;
             return Ok(());
         }
         let quantities = quantities(&formation, &self.changes)?;
         let said = output::formation(&quantities);
-        env.narrate(&format!("-----> Scaling {} to {said}", self.app)).await;
+        env.narrate(&format!("-----> Scaling {} to {said}", self.app))
+            .await;
         let (apps, by, app) = (env.ctx.apps.clone(), env.caller.user.clone(), self.app);
-        env.follow(async move |events| apps.scale(&app, quantities, &by, events).await).await?;
+        env.follow(async move |events| apps.scale(&app, quantities, &by, events).await)
+            .await?;
         env.narrate("=====> Done").await;
         Ok(())
     }
@@ -87,9 +103,14 @@ impl Scale {
 impl Restart {
     pub(super) async fn run(self, env: &mut Env<'_>) -> Result<(), Failure> {
         let what = self.which.as_deref().unwrap_or("all instances");
-        env.narrate(&format!("-----> Restarting {what} of {}", self.app)).await;
+        env.narrate(&format!("-----> Restarting {what} of {}", self.app))
+            .await;
         let (apps, by) = (env.ctx.apps.clone(), env.caller.user.clone());
-        env.follow(async move |events| apps.restart(&self.app, self.which.as_deref(), &by, events).await).await?;
+        env.follow(async move |events| {
+            apps.restart(&self.app, self.which.as_deref(), &by, events)
+                .await
+        })
+        .await?;
         env.narrate("=====> Done").await;
         Ok(())
     }
@@ -104,7 +125,9 @@ fn quantities(
     for change in changes {
         let wrong = || {
             Failure::new(format!("`{change}` is no scale"))
-                .hint(&format!("Write web=2, worker+1 or worker-1; 0 to {QUANTITY_MAX}."))
+                .hint(&format!(
+                    "Write web=2, worker+1 or worker-1; 0 to {QUANTITY_MAX}."
+                ))
                 .status(USAGE)
         };
         let at = change.rfind(['=', '+', '-']).ok_or_else(wrong)?;
@@ -117,7 +140,9 @@ fn quantities(
             b'+' => now.checked_add(number),
             _ => Some(now.saturating_sub(number)),
         };
-        let quantity = quantity.filter(|quantity| *quantity <= QUANTITY_MAX).ok_or_else(wrong)?;
+        let quantity = quantity
+            .filter(|quantity| *quantity <= QUANTITY_MAX)
+            .ok_or_else(wrong)?;
         wanted.insert(kind, quantity);
     }
     Ok(wanted)
@@ -132,7 +157,9 @@ mod tests {
         let formation = BTreeMap::from([("web".parse().unwrap(), 2)]);
         let check = |line: &str, expected: Option<&str>| {
             let changes: Vec<String> = line.split(' ').map(str::to_owned).collect();
-            let seen = quantities(&formation, &changes).ok().map(|q| output::formation(&q));
+            let seen = quantities(&formation, &changes)
+                .ok()
+                .map(|q| output::formation(&q));
             assert_eq!(seen.as_deref(), expected, "{line}");
         };
         check("web=3", Some("web=3"));

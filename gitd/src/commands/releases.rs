@@ -50,14 +50,26 @@ impl List {
         let app = env.ctx.apps.ledger().app(&self.app)?;
         let releases = env.ctx.apps.ledger().releases(&self.app, self.num)?;
         if self.json {
-            let shown: Vec<_> = releases.iter().map(|release| Shown::new(release, app.current)).collect();
+            let shown: Vec<_> = releases
+                .iter()
+                .map(|release| Shown::new(release, app.current))
+                .collect();
             return env.print_json(&shown).await;
         }
         match app.current {
-            Some(current) => env.narrate(&format!("=====> {} releases, current: {current}", self.app)).await,
-            None => env.narrate(&format!("`{}` has no current release yet.", self.app)).await,
+            Some(current) => {
+                env.narrate(&format!("=====> {} releases, current: {current}", self.app))
+                    .await
+            }
+            None => {
+                env.narrate(&format!("`{}` has no current release yet.", self.app))
+                    .await
+            }
         }
-        let rows: Vec<_> = releases.iter().map(|release| row(release, app.current)).collect();
+        let rows: Vec<_> = releases
+            .iter()
+            .map(|release| row(release, app.current))
+            .collect();
         env.print(&output::columns(&rows)).await;
         Ok(())
     }
@@ -65,11 +77,25 @@ impl List {
 
 impl Rollback {
     pub(super) async fn run(self, env: &mut Env<'_>) -> Result<(), Failure> {
-        let to = self.release.map_or_else(|| "the release before".to_owned(), |number| number.to_string());
-        env.narrate(&format!("-----> Rolling {} back to {to}", self.app)).await;
-        let (apps, by, app) = (env.ctx.apps.clone(), env.caller.user.clone(), self.app.clone());
-        let release = env.follow(async move |events| apps.rollback(&app, self.release, &by, events).await).await?;
-        env.narrate(&format!("=====> {} {} is live: {}", self.app, release.number, release.description)).await;
+        let to = self.release.map_or_else(
+            || "the release before".to_owned(),
+            |number| number.to_string(),
+        );
+        env.narrate(&format!("-----> Rolling {} back to {to}", self.app))
+            .await;
+        let (apps, by, app) = (
+            env.ctx.apps.clone(),
+            env.caller.user.clone(),
+            self.app.clone(),
+        );
+        let release = env
+            .follow(async move |events| apps.rollback(&app, self.release, &by, events).await)
+            .await?;
+        env.narrate(&format!(
+            "=====> {} {} is live: {}",
+            self.app, release.number, release.description
+        ))
+        .await;
         Ok(())
     }
 }
@@ -85,7 +111,11 @@ fn row(release: &Release, current: Option<ReleaseNumber>) -> Vec<String> {
         release.number.to_string(),
         format!("{}{state}", release.description),
         release.by.clone(),
-        format!("{} (~ {})", timestamp(release.created_at), ago(release.created_at)),
+        format!(
+            "{} (~ {})",
+            timestamp(release.created_at),
+            ago(release.created_at)
+        ),
     ]
 }
 

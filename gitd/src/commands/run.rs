@@ -27,11 +27,18 @@ impl Run {
     /// The exit status is the command's own; 128 + n when signal n ended it, as a shell says it.
     pub(super) async fn run(self, env: &mut Env<'_>) -> Result<u8, Failure> {
         let pipes = Pipes::new().map_err(Failure::ours)?;
-        let (name, process) = env.ctx.apps.run(&self.app, self.command, pipes.theirs).await?;
+        let (name, process) = env
+            .ctx
+            .apps
+            .run(&self.app, self.command, pipes.theirs)
+            .await?;
         tracing::debug!(app = %self.app, %name, user = %env.caller.user, "one-off process started");
-        let exit = bridge(env, process, pipes.ours).await.map_err(Failure::ours)?;
+        let exit = bridge(env, process, pipes.ours)
+            .await
+            .map_err(Failure::ours)?;
         if exit.out_of_memory {
-            env.narrate(" !     The process was killed: it went over its memory limit.").await;
+            env.narrate(" !     The process was killed: it went over its memory limit.")
+                .await;
         }
         Ok(status(&exit))
     }
@@ -60,7 +67,11 @@ impl Pipes {
         let (stdout_ours, stdout) = pair()?;
         let (stderr_ours, stderr) = pair()?;
         Ok(Self {
-            theirs: Stdio::Fds { stdin, stdout, stderr },
+            theirs: Stdio::Fds {
+                stdin,
+                stdout,
+                stderr,
+            },
             ours: Ours {
                 stdin: pipe::Sender::from_owned_fd(stdin_ours)?,
                 stdout: pipe::Receiver::from_owned_fd(stdout_ours)?,
@@ -77,7 +88,10 @@ async fn bridge(env: &mut Env<'_>, process: Process, ours: Ours) -> io::Result<E
     let ended = unsafe { AsyncFd::register(pidfd) }?;
     let io = &mut env.io;
     let output = async {
-        tokio::join!(copy(ours.stdout, &mut io.stdout), copy(ours.stderr, &mut io.stderr));
+        tokio::join!(
+            copy(ours.stdout, &mut io.stdout),
+            copy(ours.stderr, &mut io.stderr)
+        );
         ended.readable().await.map(|_| ())
     };
     tokio::select! {
@@ -86,7 +100,9 @@ async fn bridge(env: &mut Env<'_>, process: Process, ours: Ours) -> io::Result<E
         // Input never finishes the command; it only closes the process's stdin.
         () = async { copy(&mut io.stdin, ours.stdin).await; std::future::pending().await } => {}
     }
-    tokio::task::spawn_blocking(move || process.wait()).await.map_err(io::Error::other)?
+    tokio::task::spawn_blocking(move || process.wait())
+        .await
+        .map_err(io::Error::other)?
 }
 
 /// Ends at the end of input or when the other side no longer listens; neither is an error of the command.
@@ -102,7 +118,12 @@ mod tests {
     #[test]
     fn exit_statuses_are_the_commands_own() {
         let check = |code, signal, expected| {
-            let exit = Exit { code, signal, out_of_memory: false, ended_at: 0 };
+            let exit = Exit {
+                code,
+                signal,
+                out_of_memory: false,
+                ended_at: 0,
+            };
             assert_eq!(status(&exit), expected);
         };
         check(Some(0), None, 0);

@@ -63,7 +63,10 @@ pub(super) fn load_or_create(folder: &Path) -> Result<Vec<PrivateKey>, HostKeyEr
 pub fn make_user_key(path: &Path, comment: &str) -> Result<(), HostKeyError> {
     let made = create(path, &Algorithm::Ed25519).and_then(|key| {
         let public = key.public_key().to_openssh()?;
-        Ok(fs::write(path.with_extension("pub"), format!("{public} {comment}\n"))?)
+        Ok(fs::write(
+            path.with_extension("pub"),
+            format!("{public} {comment}\n"),
+        )?)
     });
     made.map_err(|source| HostKeyError::Create {
         path: path.to_owned(),
