@@ -226,8 +226,8 @@ fn deep(world: &World) {
         world.failed(With::default()).0.reason()
     };
     let failed = "buildpack acme/a failed: exit status 3";
-    assert_eq!(deep(15_000, "/tmp", "exit 3"), failed);
-    assert_eq!(deep(15_000, "/workspace", "exit 3"), failed);
+    assert_eq!(deep(6_000, "/tmp", "exit 3"), failed);
+    assert_eq!(deep(2_000, "/workspace", "exit 3"), failed);
     let too_deep = |what| format!("{what}: has directories more than 512 levels deep");
     assert_eq!(deep(600, "/workspace", ""), too_deep("/workspace"));
     let types = "printf '[types]\\nlaunch=true' > $1/x.toml";

@@ -59,7 +59,7 @@ mod tests {
         );
         assert_eq!(
             report,
-            b"000eunpack ok\n002dng refs/heads/main build failed[31m\n0000".as_slice()
+            b"000eunpack ok\n0028ng refs/heads/main build failed[31m\n0000".as_slice()
         );
         assert_eq!(one_line(""), "failed");
         assert_eq!(one_line(&"x".repeat(999)).len(), REASON_MAX);

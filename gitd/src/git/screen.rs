@@ -24,7 +24,7 @@ enum State {
     /// ESC [ ... up to a final byte.
     Control,
     /// ESC ] ... and its kin: up to BEL or ESC.
-    Text8,
+    Str,
     /// 0xC2, which begins the UTF-8 form of the C1 control characters.
     C2,
 }
@@ -59,16 +59,18 @@ impl Screen {
             }
             State::Escape => self.escape(byte, out),
             State::Control => self.control(byte, out),
-            State::Text8 => match byte {
+            State::Str => match byte {
                 0x07 => self.state = State::Text,
                 ESC => self.state = State::Escape,
                 _ => {}
             },
             State::C2 => {
                 self.state = State::Text;
-                if !(0x80..0xa0).contains(&byte) {
-                    out.push(0xc2);
-                    self.text(byte, out);
+                match byte {
+                    0xa0..=0xbf => out.extend_from_slice(&[0xc2, byte]),
+                    0x80..=0x9f => {}
+                    // Not UTF-8: the first byte alone means nothing.
+                    _ => self.text(byte, out),
                 }
             }
         }
@@ -90,7 +92,7 @@ impl Screen {
                 self.sequence.clear();
                 self.state = State::Control;
             }
-            b']' | b'P' | b'X' | b'^' | b'_' => self.state = State::Text8,
+            b']' | b'P' | b'X' | b'^' | b'_' => self.state = State::Str,
             // Intermediate bytes: the sequence goes on.
             0x20..=0x2f => {}
             b'\n' => {
@@ -152,6 +154,10 @@ mod tests {
         check("\x1b[?25lx\x1b[>1my", "xy", "xy");
         check("\x1bcx\x07\x08\x7f\x00y", "xy", "xy");
         check("\u{9b}31mx \u{a0}y", "31mx \u{a0}y", "31mx \u{a0}y");
+        assert_eq!(
+            shown(true, b"\xc2\x00\x80\xc2\x1b[m\x9bx"),
+            b"\x80\x1b[m\x9bx"
+        );
         check("10%\r50%\r100%\r\nnext", "100%\nnext", "100%\nnext");
     }
 

@@ -33,8 +33,12 @@ pub(super) enum Ending {
     Lost,
 }
 
-pub(super) async fn serve<P: Platform>(shared: Shared<P>, tcp: TcpStream, remote: SocketAddr) {
-    let place = shared.door.enter(remote.ip());
+pub(super) async fn serve<P: Platform>(
+    shared: Shared<P>,
+    tcp: TcpStream,
+    remote: SocketAddr,
+    place: Place,
+) {
     let (socket, cut) = match Socket::new(tcp) {
         Ok(made) => made,
         Err(error) => return tracing::debug!(%remote, %error, "connection broke at once"),

@@ -126,7 +126,9 @@ async fn accept<P: Platform>(listener: &TcpListener, shared: &Shared<P>) {
     loop {
         match listener.accept().await {
             Ok((stream, remote)) => {
-                tokio::spawn(connection::serve(shared.clone(), stream, remote));
+                // In the order of arrival, which tasks do not keep: the oldest has to go first.
+                let place = shared.door.enter(remote.ip());
+                tokio::spawn(connection::serve(shared.clone(), stream, remote, place));
             }
             Err(error) => {
                 tracing::warn!(%error, "a connection was not accepted");

@@ -1,0 +1,519 @@
+//! A server with a platform that deploys nothing, and clients: real `git`, real `ssh`.
+
+use std::{
+    collections::HashMap,
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use gitd::{
+    Caller, Gone, Io, Platform, RepoPath, Server,
+    git::{Decision, Landing, Limits, RefUpdate, Repo, Sideband},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    runtime::Runtime,
+    sync::{Mutex as AsyncMutex, OwnedMutexGuard, oneshot},
+};
+
+/// Longest wait of a test for something that takes milliseconds.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+pub(crate) struct TestServer {
+    pub(crate) address: SocketAddr,
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) platform: Arc<TestPlatform>,
+    pub(crate) fingerprints: Vec<String>,
+    stop: Option<oneshot::Sender<()>>,
+    runtime: Option<Runtime>,
+}
+
+pub(crate) struct TestPlatform {
+    repos: PathBuf,
+    keys: Mutex<HashMap<String, String>>,
+    limits: Limits,
+    queues: Mutex<HashMap<String, Arc<AsyncMutex<()>>>>,
+    /// What happened, in order.
+    pub(crate) events: Mutex<Vec<String>>,
+}
+
+impl TestServer {
+    pub(crate) fn start() -> Self {
+        Self::with_limits(Limits::default())
+    }
+
+    pub(crate) fn with_limits(limits: Limits) -> Self {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let runtime = Runtime::new().expect("runtime");
+        let platform = Arc::new(TestPlatform {
+            repos: dir.path().join("repos"),
+            keys: Mutex::default(),
+            limits,
+            queues: Mutex::default(),
+            events: Mutex::default(),
+        });
+        fs::create_dir(&platform.repos).expect("folder");
+        let any = "127.0.0.1:0".parse().expect("an address");
+        let server = runtime
+            .block_on(Server::bind(any, dir.path().join("host_keys")))
+            .expect("listens");
+        let address = server.local_addr().expect("bound");
+        let fingerprints = server.fingerprints().to_vec();
+        let (stop, stopped) = oneshot::channel();
+        runtime.spawn(server.serve(Arc::clone(&platform), async { _ = stopped.await }));
+        let server = Self {
+            address,
+            dir,
+            platform,
+            fingerprints,
+            stop: Some(stop),
+            runtime: Some(runtime),
+        };
+        server.add_key("alice");
+        server
+    }
+
+    /// Makes a key and lets it in.
+    pub(crate) fn add_key(&self, user: &str) -> PathBuf {
+        let path = self.make_key(user);
+        let fingerprint = fingerprint(&path);
+        self.platform
+            .keys
+            .lock()
+            .expect("keys")
+            .insert(fingerprint, user.to_owned());
+        path
+    }
+
+    pub(crate) fn remove_key(&self, path: &Path) {
+        self.platform
+            .keys
+            .lock()
+            .expect("keys")
+            .remove(&fingerprint(path));
+    }
+
+    pub(crate) fn make_key(&self, name: &str) -> PathBuf {
+        let path = self.key(name);
+        run(Command::new("ssh-keygen")
+            .args(["-q", "-t", "ed25519", "-N", "", "-C", name, "-f"])
+            .arg(&path));
+        path
+    }
+
+    pub(crate) fn key(&self, name: &str) -> PathBuf {
+        self.dir.path().join(format!("key_{name}"))
+    }
+
+    pub(crate) fn stop(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            _ = stop.send(());
+        }
+    }
+
+    /// The ssh command line with one key.
+    pub(crate) fn ssh_command(&self, key: &str) -> String {
+        format!(
+            "ssh -F /dev/null -p {} -i {} -o IdentitiesOnly=yes -o IdentityAgent=none -o StrictHostKeyChecking=no \
+             -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR -o BatchMode=yes",
+            self.address.port(),
+            self.key(key).display()
+        )
+    }
+
+    pub(crate) fn ssh(&self, extra: &[&str], command: &[&str]) -> Command {
+        let line = self.ssh_command("alice");
+        let mut words = line.split(' ');
+        let mut ssh = Command::new(words.next().expect("ssh"));
+        ssh.args(extra)
+            .args(words)
+            .arg("git@127.0.0.1")
+            .args(command)
+            .stdin(Stdio::null());
+        ssh
+    }
+
+    pub(crate) fn repo(&self, app: &str) -> PathBuf {
+        self.platform.repos.join(format!("{app}.git"))
+    }
+
+    pub(crate) fn head(&self, app: &str, name: &str) -> Option<String> {
+        let output = git_in(&self.repo(app))
+            .args(["rev-parse", "-q", "--verify", name])
+            .output()
+            .expect("git");
+        output
+            .status
+            .success()
+            .then(|| text(&output.stdout).trim().to_owned())
+    }
+
+    /// Stock git finds nothing wrong, and nothing is left in quarantine.
+    pub(crate) fn check(&self, app: &str) {
+        let fsck = git_in(&self.repo(app))
+            .args(["fsck", "--full", "--strict", "--no-dangling"])
+            .output()
+            .expect("git");
+        assert!(
+            fsck.status.success(),
+            "fsck: {}{}",
+            text(&fsck.stdout),
+            text(&fsck.stderr)
+        );
+        self.assert_no_quarantine(app);
+    }
+
+    pub(crate) fn assert_no_quarantine(&self, app: &str) {
+        let quarantine = || {
+            let entries = fs::read_dir(self.repo(app).join("objects")).expect("objects");
+            entries
+                .flatten()
+                .any(|entry| entry.file_name().to_string_lossy().starts_with("incoming-"))
+        };
+        wait_until("the quarantine is gone", || !quarantine());
+    }
+
+    pub(crate) fn events(&self) -> Vec<String> {
+        self.platform.events.lock().expect("events").clone()
+    }
+}
+
+impl Drop for TestServer {
+    fn drop(&mut self) {
+        self.stop();
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_timeout(PATIENCE);
+        }
+    }
+}
+
+impl TestPlatform {
+    fn event(&self, event: impl Into<String>) {
+        self.events.lock().expect("events").push(event.into());
+    }
+}
+
+impl Platform for TestPlatform {
+    type Landing = TestLanding;
+
+    fn user(&self, fingerprint: &str) -> Option<String> {
+        self.keys.lock().expect("keys").get(fingerprint).cloned()
+    }
+
+    async fn open(
+        &self,
+        caller: &Caller,
+        path: &RepoPath,
+        gone: &Gone,
+    ) -> Result<(Repo, TestLanding), String> {
+        let name = &path.0;
+        if name.is_empty()
+            || !name
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+        {
+            return Err(format!("`{}` is not a valid app name", name.escape_debug()));
+        }
+        let repo = Repo::init(self.repos.join(format!("{name}.git")), "main")
+            .map_err(|error| error.to_string())?;
+        let queue = Arc::clone(
+            self.queues
+                .lock()
+                .expect("queues")
+                .entry(name.clone())
+                .or_default(),
+        );
+        let events = |event: String| self.event(event);
+        events(format!("{} opens {name}", caller.user));
+        Ok((
+            repo.clone(),
+            TestLanding {
+                repo,
+                queue,
+                gone: gone.clone(),
+                exports: self.repos.join(format!("{name}.exports")),
+                log: Mutex::default(),
+            },
+        ))
+    }
+
+    fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// `echo WORDS`, `cat`, `status N`, `yes`, `wait`.
+    async fn run(&self, caller: &Caller, words: Vec<String>, mut io: Io) -> u8 {
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        match words.as_slice() {
+            [] => {
+                _ = io
+                    .stdout
+                    .write_all(format!("hello {}\n", caller.user).as_bytes())
+                    .await;
+                0
+            }
+            ["echo", words @ ..] => {
+                _ = io
+                    .stdout
+                    .write_all(format!("{}\n", words.join("|")).as_bytes())
+                    .await;
+                _ = io.stderr.write_all(b"narration\n").await;
+                0
+            }
+            ["cat"] => {
+                _ = tokio::io::copy(&mut io.stdin, &mut io.stdout).await;
+                0
+            }
+            ["status", code] => code.parse().expect("a number"),
+            ["yes", bytes] => {
+                let mut left: u64 = bytes.parse().expect("a number");
+                let block = vec![b'y'; 64 << 10];
+                while left > 0 {
+                    let length = left.min(block.len() as u64);
+                    if io
+                        .stdout
+                        .write_all(&block[..length as usize])
+                        .await
+                        .is_err()
+                    {
+                        break;
+                    }
+                    left -= length;
+                }
+                0
+            }
+            ["wait"] => {
+                self.event("waiting");
+                let mut byte = [0];
+                tokio::select! {
+                    () = io.gone => self.event("gone"),
+                    _ = io.stdin.read(&mut byte) => self.event("input"),
+                }
+                7
+            }
+            _ => 64,
+        }
+    }
+}
+
+pub(crate) struct TestLanding {
+    repo: Repo,
+    queue: Arc<AsyncMutex<()>>,
+    gone: Gone,
+    exports: PathBuf,
+    log: Mutex<Vec<String>>,
+}
+
+impl Landing for TestLanding {
+    type Turn = OwnedMutexGuard<()>;
+
+    fn decide(&self, update: &RefUpdate) -> Decision {
+        match (update.name.as_str(), update.new) {
+            ("refs/heads/main" | "refs/heads/master", Some(_)) => Decision::Deploy,
+            ("refs/heads/main" | "refs/heads/master", None) => Decision::Refuse(
+                "the deploy branch cannot be deleted; type: apps:destroy".to_owned(),
+            ),
+            (name, Some(_)) if name.starts_with("refs/heads/") => Decision::Store {
+                hint: Some(
+                    "only `main` is deployed; push with: git push <remote> HEAD:main".to_owned(),
+                ),
+            },
+            _ => Decision::Store { hint: None },
+        }
+    }
+
+    async fn turn(&self, out: &Sideband) -> OwnedMutexGuard<()> {
+        if let Ok(turn) = Arc::clone(&self.queue).try_lock_owned() {
+            return turn;
+        }
+        out.line("-----> Waiting for another push");
+        Arc::clone(&self.queue).lock_owned().await
+    }
+
+    /// Push options steer it: `fail=REASON`, `wait` (until the client has gone), `export`.
+    async fn deploy(
+        &self,
+        commit: gix_hash::ObjectId,
+        git_ref: &str,
+        options: &[String],
+        out: &Sideband,
+    ) -> Result<(), String> {
+        let info = self
+            .repo
+            .commit_info(commit)
+            .map_err(|error| error.to_string())?;
+        out.line(&format!(
+            "-----> Deploying {} of {} to {git_ref}",
+            info.subject, info.author
+        ));
+        out.write(b"\x1b[2J\x1b[32mgreen\x1b[0m\n");
+        for option in options {
+            if let Some(reason) = option.strip_prefix("fail=") {
+                out.line(" !     It does not compile");
+                return Err(reason.to_owned());
+            }
+            if option == "wait" {
+                out.line("waiting");
+                self.gone.wait().await;
+                return Err("cancelled".to_owned());
+            }
+            if option == "export" {
+                let target = self.exports.join(commit.to_string());
+                fs::create_dir_all(&target).map_err(|error| error.to_string())?;
+                let repo = self.repo.clone();
+                let exported =
+                    tokio::task::spawn_blocking(move || repo.export(commit, &target)).await;
+                let summary = exported
+                    .map_err(|error| error.to_string())?
+                    .map_err(|error| error.to_string())?;
+                out.line(&format!("{} files, {} bytes", summary.files, summary.bytes));
+            }
+        }
+        out.line("=====> Live");
+        self.log.lock().expect("log").push(git_ref.to_owned());
+        Ok(())
+    }
+
+    async fn settled(&self, git_ref: &str, _: gix_hash::ObjectId) {
+        assert!(
+            self.log
+                .lock()
+                .expect("log")
+                .iter()
+                .any(|deployed| deployed == git_ref)
+        );
+    }
+}
+
+/// A work tree with a remote.
+pub(crate) struct Work {
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) ssh: String,
+    pub(crate) url: String,
+}
+
+impl Work {
+    pub(crate) fn new(server: &TestServer, app: &str) -> Self {
+        let work = Self {
+            dir: tempfile::tempdir().expect("temporary directory"),
+            ssh: server.ssh_command("alice"),
+            url: format!("ssh://git@127.0.0.1/{app}"),
+        };
+        work.ok(&["init", "-q", "-b", "main", "."]);
+        work.ok(&["remote", "add", "slipway", &work.url]);
+        work
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub(crate) fn git(&self, args: &[&str]) -> Command {
+        let mut git = git_in(self.path());
+        git.env("GIT_SSH_COMMAND", &self.ssh)
+            .args(args)
+            .stdin(Stdio::null());
+        git
+    }
+
+    pub(crate) fn ok(&self, args: &[&str]) -> String {
+        text(&run(&mut self.git(args)).stdout)
+    }
+
+    pub(crate) fn write(&self, name: &str, content: &str) {
+        let path = self.path().join(name);
+        fs::create_dir_all(path.parent().expect("in the work tree")).expect("folder");
+        fs::write(path, content).expect("writes");
+    }
+
+    pub(crate) fn commit(&self, message: &str) -> String {
+        self.ok(&["add", "-A"]);
+        self.ok(&["commit", "-q", "--allow-empty", "-m", message]);
+        self.head()
+    }
+
+    /// Commits without a work tree.
+    pub(crate) fn fast_import(&self, stream: &str) {
+        let file = self.path().join(".git/stream");
+        fs::write(&file, stream).expect("writes");
+        let stream = fs::File::open(&file).expect("opens");
+        run(self.git(&["fast-import", "--quiet"]).stdin(stream));
+    }
+
+    pub(crate) fn head(&self) -> String {
+        self.ok(&["rev-parse", "HEAD"]).trim().to_owned()
+    }
+
+    /// Exit status, and all that git said.
+    pub(crate) fn push(&self, args: &[&str]) -> (i32, String) {
+        let args: Vec<&str> = ["push", "slipway"].iter().chain(args).copied().collect();
+        outcome(&mut self.git(&args))
+    }
+}
+
+pub(crate) fn git_in(dir: &Path) -> Command {
+    let mut git = Command::new("git");
+    git.current_dir(dir)
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .env("GIT_CONFIG_NOSYSTEM", "1")
+        .env("GIT_TERMINAL_PROMPT", "0")
+        .env("LC_ALL", "C")
+        .args([
+            "-c",
+            "user.name=Ada",
+            "-c",
+            "user.email=ada@example.com",
+            "-c",
+            "protocol.version=2",
+        ])
+        .args([
+            "-c",
+            "advice.detachedHead=false",
+            "-c",
+            "safe.directory=*",
+            "-c",
+            "init.defaultBranch=main",
+        ]);
+    git
+}
+
+pub(crate) fn outcome(command: &mut Command) -> (i32, String) {
+    let output = command.output().expect("starts");
+    let said = text(&output.stdout) + &text(&output.stderr);
+    (output.status.code().expect("exits"), said)
+}
+
+pub(crate) fn run(command: &mut Command) -> Output {
+    let output = command.output().expect("starts");
+    let said = text(&output.stdout) + &text(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {said}");
+    output
+}
+
+pub(crate) fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+pub(crate) fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !done() {
+        assert!(
+            start.elapsed() < PATIENCE,
+            "{what}: not within {PATIENCE:?}"
+        );
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn fingerprint(key: &Path) -> String {
+    let output = run(Command::new("ssh-keygen").args(["-l", "-f"]).arg(key));
+    text(&output.stdout)
+        .split(' ')
+        .nth(1)
+        .expect("a fingerprint")
+        .to_owned()
+}

@@ -1,0 +1,606 @@
+//! Packs, trees and command lists that nobody honest sends. Each must be refused with a reason, leave nothing behind,
+//! and leave the server fit for the next push.
+
+use std::{
+    io::{Read, Write},
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use flate2::{Compression, write::ZlibEncoder};
+use gitd::git::Limits;
+use gix_hash::{Kind, ObjectId};
+
+use crate::common::{TestServer, Work};
+
+const COMMIT: u8 = 1;
+const TREE: u8 = 2;
+const BLOB: u8 = 3;
+const OFS_DELTA: u8 = 6;
+const REF_DELTA: u8 = 7;
+const ZERO: &str = "0000000000000000000000000000000000000000";
+
+/// The bytes of a pack, with whatever is wrong in it.
+#[derive(Clone)]
+struct Pack {
+    bytes: Vec<u8>,
+    count: u32,
+}
+
+impl Pack {
+    fn new() -> Self {
+        Self {
+            bytes: b"PACK\0\0\0\x02\0\0\0\0".to_vec(),
+            count: 0,
+        }
+    }
+
+    /// An entry that says `size` and holds `content`; the offset where it starts.
+    fn entry(&mut self, kind: u8, size: u64, base: &[u8], content: &[u8]) -> usize {
+        let offset = self.bytes.len();
+        let mut size = size;
+        let mut byte = (kind << 4) | (size & 15) as u8;
+        size >>= 4;
+        while size > 0 {
+            self.bytes.push(byte | 0x80);
+            byte = (size & 0x7f) as u8;
+            size >>= 7;
+        }
+        self.bytes.push(byte);
+        self.bytes.extend_from_slice(base);
+        self.bytes.extend_from_slice(&deflate(content));
+        self.count += 1;
+        offset
+    }
+
+    fn object(&mut self, kind: u8, content: &[u8]) -> ObjectId {
+        self.entry(kind, content.len() as u64, &[], content);
+        id(kind, content)
+    }
+
+    /// A commit of a tree with one file of that name, which is in the pack too.
+    fn commit_of(&mut self, tree: &[u8]) -> ObjectId {
+        let tree = self.object(TREE, tree);
+        self.object(COMMIT, &commit(tree, None))
+    }
+
+    fn finish(mut self) -> Vec<u8> {
+        let count = self.count.to_be_bytes();
+        self.bytes[8..12].copy_from_slice(&count);
+        let mut hasher = gix_hash::hasher(Kind::Sha1);
+        hasher.update(&self.bytes);
+        let hash = hasher.try_finalize().expect("a hash");
+        self.bytes.extend_from_slice(hash.as_slice());
+        self.bytes
+    }
+}
+
+fn deflate(content: &[u8]) -> Vec<u8> {
+    let mut encoder = ZlibEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(content).expect("in memory");
+    encoder.finish().expect("in memory")
+}
+
+fn id(kind: u8, content: &[u8]) -> ObjectId {
+    let kind = match kind {
+        COMMIT => gix_object::Kind::Commit,
+        TREE => gix_object::Kind::Tree,
+        _ => gix_object::Kind::Blob,
+    };
+    gix_object::compute_hash(Kind::Sha1, kind, content).expect("a hash")
+}
+
+fn commit(tree: ObjectId, parent: Option<ObjectId>) -> Vec<u8> {
+    let parent = parent.map_or_else(String::new, |parent| format!("parent {parent}\n"));
+    format!("tree {tree}\n{parent}author A <a@b> 1 +0000\ncommitter A <a@b> 1 +0000\n\nx\n")
+        .into_bytes()
+}
+
+fn entry(mode: &str, name: &str, id: ObjectId) -> Vec<u8> {
+    [mode.as_bytes(), b" ", name.as_bytes(), b"\0", id.as_slice()].concat()
+}
+
+/// A delta that copies all of the base and then appends `insert`.
+fn delta(base: u64, result: u64, insert: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for mut size in [base, result] {
+        while size >= 0x80 {
+            out.push((size & 0x7f) as u8 | 0x80);
+            size >>= 7;
+        }
+        out.push(size as u8);
+    }
+    out.extend_from_slice(&[0b1001_0000, base as u8]);
+    out.push(insert.len() as u8);
+    out.extend_from_slice(insert);
+    out
+}
+
+fn distance(mut distance: usize) -> Vec<u8> {
+    let mut out = vec![(distance & 0x7f) as u8];
+    distance >>= 7;
+    while distance > 0 {
+        distance -= 1;
+        out.insert(0, (distance & 0x7f) as u8 | 0x80);
+        distance >>= 7;
+    }
+    out
+}
+
+fn line(text: &str) -> Vec<u8> {
+    [
+        format!("{:04x}", text.len() + 4).as_bytes(),
+        text.as_bytes(),
+    ]
+    .concat()
+}
+
+fn command(name: &str, new: impl std::fmt::Display) -> Vec<u8> {
+    line(&format!("{ZERO} {new} {name}\0report-status side-band-64k"))
+}
+
+/// Sends the bytes after a look at the advertisement, and returns all that came back.
+fn send(server: &TestServer, parts: &[&[u8]]) -> String {
+    let mut ssh = server
+        .ssh(&[], &["git-receive-pack", "/shop"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("starts");
+    let mut stdin = ssh.stdin.take().expect("piped");
+    let parts: Vec<Vec<u8>> = parts.iter().map(|part| part.to_vec()).collect();
+    let writer = std::thread::spawn(move || {
+        // The server may have had enough.
+        _ = parts.iter().try_for_each(|part| stdin.write_all(part));
+    });
+    let mut stderr = ssh.stderr.take().expect("piped");
+    let errors = std::thread::spawn(move || {
+        let mut text = Vec::new();
+        stderr.read_to_end(&mut text).map(|_| text)
+    });
+    let mut said = Vec::new();
+    ssh.stdout
+        .take()
+        .expect("piped")
+        .read_to_end(&mut said)
+        .expect("reads");
+    ssh.wait().expect("ends");
+    writer.join().expect("no panic");
+    said.extend(errors.join().expect("no panic").expect("reads"));
+    let said = String::from_utf8_lossy(&said).into_owned();
+    said.split_once("0000")
+        .map_or_else(String::new, |(_, after)| after.to_owned())
+}
+
+fn push(server: &TestServer, pack: &[u8], tip: ObjectId) -> String {
+    send(server, &[&command("refs/heads/side", tip), b"0000", pack])
+}
+
+/// The pack is refused with that reason, soon, and nothing of it stays.
+fn refused(server: &TestServer, what: &str, pack: &[u8], tip: ObjectId, reason: &str) {
+    let start = Instant::now();
+    let said = push(server, pack, tip);
+    assert!(
+        said.contains("unpack ") && !said.contains("unpack ok") && said.contains(reason),
+        "{what}: {said}"
+    );
+    assert!(
+        said.contains("ng refs/heads/side unpacker error"),
+        "{what}: {said}"
+    );
+    assert!(
+        start.elapsed() < Duration::from_secs(20),
+        "{what} took {:?}",
+        start.elapsed()
+    );
+    server.assert_no_quarantine("shop");
+    assert_eq!(server.head("shop", "refs/heads/side"), None, "{what}");
+    let packs = std::fs::read_dir(server.repo("shop").join("objects/pack"))
+        .expect("lists")
+        .count();
+    assert_eq!(packs, 0, "{what}");
+}
+
+/// And an honest push comes through.
+fn still_works(server: &TestServer) {
+    let work = Work::new(server, "shop");
+    work.write("a", "a");
+    work.commit("honest");
+    let (code, said) = work.push(&["main"]);
+    assert_eq!(code, 0, "{said}");
+    server.check("shop");
+}
+
+fn good() -> (Pack, ObjectId) {
+    let mut pack = Pack::new();
+    let blob = pack.object(BLOB, b"content\n");
+    let tip = pack.commit_of(&entry("100644", "file", blob));
+    (pack, tip)
+}
+
+#[test]
+fn the_builder_of_these_packs_is_right() {
+    let server = TestServer::start();
+    let (pack, tip) = good();
+    let said = push(&server, &pack.finish(), tip);
+    assert!(
+        said.contains("unpack ok") && said.contains("ok refs/heads/side"),
+        "{said}"
+    );
+    server.check("shop");
+}
+
+#[test]
+fn broken_packs() {
+    let server = TestServer::start();
+    let (good, tip) = good();
+    let whole = good.clone().finish();
+    let check = |what: &str, pack: &[u8], reason: &str| refused(&server, what, pack, tip, reason);
+
+    check("nothing", b"", "cut off");
+    check("half", &whole[..whole.len() / 2], "");
+    check("all but a byte", &whole[..whole.len() - 1], "cut off");
+    check("random bytes", &[7; 4000], "not a pack");
+    check(
+        "version 9",
+        b"PACK\0\0\0\x09\0\0\0\x01xxxxxxxxxxxxxxxxxxxxxxxx",
+        "not a pack",
+    );
+    for at in [14, 20, whole.len() - 30, whole.len() - 5] {
+        let mut flipped = whole.clone();
+        flipped[at] ^= 0x10;
+        check("a flipped bit", &flipped, "");
+    }
+    check(
+        "bytes after it",
+        &[&whole[..], b"junk"].concat(),
+        "bytes after the pack",
+    );
+    check(
+        "a second pack after it",
+        &[&whole[..], &whole[..]].concat(),
+        "bytes after the pack",
+    );
+
+    let mut many = good.clone();
+    many.count = u32::MAX;
+    check(
+        "4 G objects declared",
+        &many.clone().finish(),
+        "4294967295 objects",
+    );
+    many.count = 900_000;
+    check("900 k objects declared", &many.finish(), "");
+    still_works(&server);
+}
+
+#[test]
+fn lies_about_sizes_and_bases() {
+    let server = TestServer::start();
+    let (good, tip) = good();
+    let check =
+        |what: &str, pack: Pack| refused(&server, what, &pack.finish(), tip, "cannot be indexed");
+    let with = |change: &dyn Fn(&mut Pack)| {
+        let mut pack = good.clone();
+        change(&mut pack);
+        pack
+    };
+    check(
+        "1 TB",
+        with(&|pack| _ = pack.entry(BLOB, 1 << 40, &[], b"small")),
+    );
+    check(
+        "400 MB",
+        with(&|pack| _ = pack.entry(BLOB, 400 << 20, &[], b"small")),
+    );
+    check(
+        "too short",
+        with(&|pack| _ = pack.entry(BLOB, 2, &[], b"larger than two")),
+    );
+    let base = id(BLOB, b"content\n");
+    let huge = delta(8, 1 << 40, b"x");
+    check(
+        "a delta to 1 TB",
+        with(&|pack| _ = pack.entry(REF_DELTA, huge.len() as u64, base.as_slice(), &huge)),
+    );
+    let small = delta(8, 9, b"x");
+    check(
+        "a base that is nowhere",
+        with(&|pack| _ = pack.entry(REF_DELTA, small.len() as u64, tip.as_slice(), &small)),
+    );
+    let nowhere = ObjectId::from_bytes_or_panic(&[9; 20]);
+    check(
+        "a base that nobody has",
+        with(&|pack| _ = pack.entry(REF_DELTA, small.len() as u64, nowhere.as_slice(), &small)),
+    );
+    check(
+        "a base before the pack",
+        with(&|pack| _ = pack.entry(OFS_DELTA, small.len() as u64, &distance(1 << 30), &small)),
+    );
+    check(
+        "a base that is no entry",
+        with(&|pack| _ = pack.entry(OFS_DELTA, small.len() as u64, &distance(3), &small)),
+    );
+    check(
+        "an unknown type",
+        with(&|pack| _ = pack.entry(5, 5, &[], b"small")),
+    );
+    still_works(&server);
+}
+
+#[test]
+fn the_same_object_twice() {
+    let server = TestServer::start();
+    let (good, tip) = good();
+    let mut plain = good.clone();
+    plain.object(BLOB, b"content\n");
+    refused(&server, "a blob twice", &plain.finish(), tip, "twice");
+    let mut deltas = good.clone();
+    let (base, patch) = (id(BLOB, b"content\n"), delta(8, 9, b"x"));
+    for _ in 0..2 {
+        deltas.entry(REF_DELTA, patch.len() as u64, base.as_slice(), &patch);
+    }
+    refused(&server, "a delta twice", &deltas.finish(), tip, "twice");
+    still_works(&server);
+}
+
+#[test]
+fn bombs() {
+    let server = TestServer::with_limits(Limits {
+        object_bytes: 4 << 20,
+        inflated_bytes: 64 << 20,
+        ..Limits::default()
+    });
+    let (good, tip) = good();
+    let zeros = vec![0; 8 << 20];
+    let mut blob = good.clone();
+    blob.object(BLOB, &zeros);
+    refused(&server, "one large object", &blob.finish(), tip, "");
+
+    let mut many = good.clone();
+    for n in 0..100u8 {
+        let mut content = zeros[..2 << 20].to_vec();
+        content[0] = n;
+        many.object(BLOB, &content);
+    }
+    refused(
+        &server,
+        "many objects",
+        &many.finish(),
+        tip,
+        "unpacks to more than",
+    );
+
+    // Each result is the base 250 times over.
+    let base = vec![1; 60_000];
+    let mut deltas = good.clone();
+    let base_at = deltas.entry(BLOB, base.len() as u64, &[], &base);
+    for n in 0..8u8 {
+        let mut patch = Vec::new();
+        for mut size in [base.len() as u64, 250 * base.len() as u64 + 1] {
+            while size >= 0x80 {
+                patch.push((size & 0x7f) as u8 | 0x80);
+                size >>= 7;
+            }
+            patch.push(size as u8);
+        }
+        for _ in 0..250 {
+            patch.extend_from_slice(&[0b1011_0000, 0x60, 0xea]);
+        }
+        patch.extend_from_slice(&[1, n]);
+        let back = distance(deltas.bytes.len() - base_at);
+        deltas.entry(OFS_DELTA, patch.len() as u64, &back, &patch);
+    }
+    refused(&server, "a delta that copies", &deltas.finish(), tip, "");
+    still_works(&server);
+}
+
+#[test]
+fn limits() {
+    let server = TestServer::with_limits(Limits {
+        pack_bytes: 100_000,
+        objects: 50,
+        ..Limits::default()
+    });
+    let (good, tip) = good();
+    let mut large = good.clone();
+    let mut state = 1u64;
+    let noise: Vec<u8> = std::iter::repeat_with(|| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (state >> 56) as u8
+    })
+    .take(200_000)
+    .collect();
+    large.object(BLOB, &noise);
+    refused(&server, "a large pack", &large.finish(), tip, "larger than");
+    let mut many = good.clone();
+    for n in 0..60 {
+        many.object(BLOB, format!("{n}").as_bytes());
+    }
+    refused(
+        &server,
+        "many objects",
+        &many.finish(),
+        tip,
+        "63 objects, more than 50",
+    );
+
+    let work = Work::new(&server, "shop");
+    let noise: String = noise.iter().map(|byte| format!("{byte:02x}")).collect();
+    work.write("big", &noise);
+    work.commit("too large");
+    let (code, said) = work.push(&["main"]);
+    assert!(
+        code == 1 && said.contains("remote unpack failed: the pack is larger than"),
+        "{said}"
+    );
+    server.assert_no_quarantine("shop");
+    still_works(&server);
+}
+
+#[test]
+fn long_chains_of_deltas_do_not_take_long() {
+    let server = TestServer::start();
+    let (mut pack, tip) = good();
+    let mut content = b"content\n".to_vec();
+    let mut entries = Vec::new();
+    for n in 0..5000u32 {
+        let base = id(BLOB, &content);
+        // One byte more each time would be quadratic; the last four change.
+        let tail = n.to_be_bytes();
+        let patch = [
+            vec![content.len() as u8, 12],
+            vec![0b1001_0000, 8, 4],
+            tail.to_vec(),
+        ]
+        .concat();
+        content = [b"content\n", &tail[..]].concat();
+        entries.push((base, patch));
+    }
+    for (base, patch) in entries.iter().rev() {
+        pack.entry(REF_DELTA, patch.len() as u64, base.as_slice(), patch);
+    }
+    let start = Instant::now();
+    let said = push(&server, &pack.finish(), tip);
+    assert!(said.contains("unpack ok"), "{said}");
+    assert!(start.elapsed() < Duration::from_secs(20));
+    server.assert_no_quarantine("shop");
+}
+
+#[test]
+fn objects_that_are_missing_or_something_else() {
+    let server = TestServer::start();
+    let nowhere = ObjectId::from_bytes_or_panic(&[9; 20]);
+    let check = |what: &str, pack: Pack, tip, reason: &str| {
+        refused(&server, what, &pack.finish(), tip, reason)
+    };
+
+    let mut pack = Pack::new();
+    let tip = pack.commit_of(&entry("100644", "file", nowhere));
+    check("a missing file", pack, tip, "file 0909");
+    let mut pack = Pack::new();
+    let tip = pack.object(COMMIT, &commit(nowhere, None));
+    check("a missing tree", pack, tip, "tree 0909");
+    let (mut pack, _) = good();
+    let tree = id(TREE, &entry("100644", "file", id(BLOB, b"content\n")));
+    let tip = pack.object(COMMIT, &commit(tree, Some(nowhere)));
+    check("a missing parent", pack, tip, "commit 0909");
+    let (mut pack, tip) = good();
+    let odd = pack.commit_of(&entry("40000", "dir", id(BLOB, b"content\n")));
+    assert_ne!(odd, tip);
+    check(
+        "a file for a folder",
+        pack,
+        odd,
+        "as a tree, but it is a blob",
+    );
+    let mut pack = Pack::new();
+    let tip = pack.object(COMMIT, b"tree x\n\nnot a commit\n");
+    check("a malformed commit", pack, tip, "malformed");
+
+    let (pack, _) = good();
+    let said = push(&server, &pack.clone().finish(), nowhere);
+    assert!(
+        said.contains("ng refs/heads/side missing necessary objects"),
+        "{said}"
+    );
+    let said = push(&server, &pack.finish(), id(BLOB, b"content\n"));
+    assert!(
+        said.contains("ng refs/heads/side a branch must name a commit"),
+        "{said}"
+    );
+    still_works(&server);
+}
+
+#[test]
+fn trees_that_harm_whoever_checks_them_out() {
+    let server = TestServer::start();
+    let check = |mode: &str, name: &str, content: &[u8], reason: &str| {
+        let mut pack = Pack::new();
+        let blob = pack.object(BLOB, content);
+        let inner = pack.object(TREE, &entry("100644", "config", blob));
+        let named = if mode == "40000" { inner } else { blob };
+        let tip = pack.commit_of(&entry(mode, name, named));
+        refused(&server, name, &pack.finish(), tip, reason);
+    };
+    check("40000", ".git", b"x", "takes for `.git`");
+    check("40000", ".GIT", b"x", "takes for `.git`");
+    check("40000", "git~1", b"x", "takes for `.git`");
+    check("40000", "..", b"x", "leads out");
+    check("100644", "a/b", b"x", "slash");
+    check("100666", "mode", b"x", "mode");
+    check("120000", ".gitmodules", b"/etc/passwd", "symbolic link");
+    check(
+        "100644",
+        ".gitmodules",
+        b"[submodule \"a\"]\n\turl = --upload-pack=x\n",
+        "url `--upload-pack=x`",
+    );
+    still_works(&server);
+}
+
+#[test]
+fn command_lists() {
+    let server = TestServer::start();
+    let (pack, tip) = good();
+    let pack = pack.finish();
+    let check = |what: &str, parts: &[&[u8]], reason: &str| {
+        let said = send(&server, parts);
+        assert!(said.contains(reason), "{what}: {said:?}");
+        server.assert_no_quarantine("shop");
+    };
+    check("no command", &[b"0000"], "");
+    check("a bad length", &[b"zzzz"], "not the length of a pkt-line");
+    check(
+        "a length without a line",
+        &[b"fff0abc"],
+        "broke inside a pkt-line",
+    );
+    check(
+        "no command at all",
+        &[&line("hello"), b"0000"],
+        "not a command",
+    );
+    let many: Vec<u8> = (0..1001)
+        .flat_map(|n| line(&format!("{ZERO} {tip} refs/heads/b{n}")))
+        .collect();
+    check("too many", &[&many, b"0000"], "more than 1000 refs");
+    let other = line(&format!("{ZERO} {tip} refs/heads/x\0object-format=sha256"));
+    check("another hash", &[&other, b"0000"], "only sha1");
+    let options: Vec<u8> = (0..40).flat_map(|n| line(&format!("o{n}"))).collect();
+    let first = line(&format!(
+        "{ZERO} {tip} refs/heads/x\0push-options side-band-64k"
+    ));
+    check(
+        "too many options",
+        &[&first, b"0000", &options, b"0000"],
+        "push options",
+    );
+
+    for name in [
+        "HEAD",
+        "config",
+        "refs/../../x",
+        "refs/heads/../../../x",
+        "refs/heads/a..b",
+        "refs/heads/-x",
+        "refs/heads/1111111111111111111111111111111111111111",
+        "refs/heads/x.lock",
+        "refs/heads/",
+    ] {
+        let expected = format!("ng {name} ");
+        check(name, &[&command(name, tip), b"0000", &pack], &expected);
+    }
+    let said = send(&server, &[&command("refs/heads/ok", tip), b"0000", &pack]);
+    assert!(said.contains("ok refs/heads/ok"), "{said}");
+    let without_band = line(&format!("{ZERO} {tip} refs/heads/plain\0report-status"));
+    check(
+        "no side-band",
+        &[&without_band, b"0000", &pack],
+        "000eunpack ok\n0018ok refs/heads/plain\n0000",
+    );
+    still_works(&server);
+}

@@ -1,0 +1,6 @@
+//! The server from outside: stock `git`, stock `ssh`, and hostile bytes.
+
+mod common;
+mod hostile;
+mod push;
+mod ssh;
