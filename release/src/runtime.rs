@@ -4,7 +4,7 @@
 //! ```text
 //! instances/<app id>-<serial>/
 //!     instance.json    the record: written before the process exists, again with its pid, again when it answers
-//!     exit.json        made by the sandbox's init, which holds it open; filled when the main process has ended
+//!     exit.json        written by the sandbox's init, which holds the directory open, when the main process has ended
 //!     scratch/         the sandbox's writable layer
 //! ```
 
@@ -258,11 +258,11 @@ impl Runtime {
         self.forget(&found.record);
     }
 
-    /// Moved first: an init that has not opened its exit record yet fails when it tries, and one that has is found by it.
+    /// Moved first: an init that has not opened the directory yet fails when it tries, and one that has is found by it.
     fn undo_start(&self, dir: &Path) {
         let gone = dir.with_extension("gone");
         if fs::rename(dir, &gone).is_ok() {
-            orphan::end_holders_of(&gone.join("exit.json"));
+            orphan::end_holders_of(&gone);
             self.discard(&gone);
         }
     }

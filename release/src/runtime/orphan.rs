@@ -1,5 +1,5 @@
 //! Ends a sandbox whose start was cut off: the platform was killed after it had asked for the process and before it had
-//! noted the pid. Its init holds its exit record open, and nobody else does.
+//! noted the pid. Its init holds its directory open, for the exit record, and nobody else does.
 
 use std::{
     fs,
@@ -19,8 +19,8 @@ const END_MAX: Timespec = Timespec {
 };
 
 /// Compared by inode: the path that /proc shows of a file in another mount namespace need not be the one we know.
-pub(super) fn end_holders_of(exit_record: &Path) {
-    let Some(wanted) = identity(exit_record) else {
+pub(super) fn end_holders_of(dir: &Path) {
+    let Some(wanted) = identity(dir) else {
         return;
     };
     for process in processes() {

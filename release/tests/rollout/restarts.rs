@@ -155,7 +155,7 @@ fn sandboxes_on(dir: &Path) -> usize {
             .filter_map(|file| fs::read_link(file.path()).ok());
         links
             .into_iter()
-            .any(|link| link.starts_with(dir) && link.ends_with("exit.json"))
+            .any(|link| link.parent() == Some(&dir.join("instances")))
     };
     let processes = fs::read_dir("/proc").unwrap().flatten();
     processes.map(holds).filter(|holds| *holds).count()
