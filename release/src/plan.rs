@@ -19,7 +19,7 @@ pub(crate) type Serial = u64;
 
 /// How long a process that takes no requests has to run before it counts as up. Longer than most need to find that they
 /// cannot run, and only deploys of apps with such processes wait for it.
-pub(crate) const WORKER_GRACE: Duration = Duration::from_secs(1);
+const WORKER_GRACE: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Desired {

@@ -103,7 +103,6 @@ impl Info {
             .current
             .map_or_else(|| "none yet".to_owned(), |number| number.to_string());
         let processes = output::formation(&env.ctx.apps.ledger().formation(&self.app)?);
-        env.narrate(&format!("=====> {}", app.name)).await;
         env.print(&output::columns(&[
             vec!["Web URL:".into(), shown.url],
             vec!["Git URL:".into(), shown.git_url],

@@ -64,7 +64,6 @@ impl List {
         if self.json {
             return env.print_json(&shown).await;
         }
-        env.narrate(&format!("=====> {} builds", self.app)).await;
         let rows: Vec<_> = shown.iter().map(Shown::row).collect();
         env.print(&output::columns(&rows)).await;
         Ok(())

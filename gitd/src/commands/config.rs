@@ -66,8 +66,6 @@ impl List {
             env.print(&lines).await;
             return Ok(());
         }
-        env.narrate(&format!("=====> {} config vars", self.app))
-            .await;
         let rows: Vec<_> = config
             .iter()
             .map(|(name, value)| vec![format!("{name}:"), value.as_str().to_owned()])

@@ -53,6 +53,9 @@ impl List {
                 .iter()
                 .filter(|i| output::process_type(&i.name) == kind.as_str())
                 .collect();
+            if of_kind.is_empty() && *quantity == 0 {
+                continue;
+            }
             let command = of_kind
                 .first()
                 .map_or("", |instance| instance.command.as_str());

@@ -56,16 +56,6 @@ impl List {
                 .collect();
             return env.print_json(&shown).await;
         }
-        match app.current {
-            Some(current) => {
-                env.narrate(&format!("=====> {} releases, current: {current}", self.app))
-                    .await
-            }
-            None => {
-                env.narrate(&format!("`{}` has no current release yet.", self.app))
-                    .await
-            }
-        }
         let rows: Vec<_> = releases
             .iter()
             .map(|release| row(release, app.current))

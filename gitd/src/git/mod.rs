@@ -7,6 +7,7 @@
 
 pub mod receive_pack;
 
+mod ancestry;
 mod check;
 mod export;
 mod fsck;

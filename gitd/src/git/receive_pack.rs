@@ -376,16 +376,17 @@ impl<'a, L: Landing> Push<'a, L> {
             turn = self.landing.turn(self.out) => turn,
             () = self.gone.wait() => return Err("cancelled".to_owned()),
         };
-        // While this push waited, another one may have deployed: what it built upon is no longer what is live.
-        for update in updates {
-            self.expect_unmoved(update)
-                .map_err(|error| reason(&error))?;
-        }
+        // While this push waited, another one may have deployed.
+        let updates: Vec<RefUpdate> = updates
+            .iter()
+            .map(|update| self.brought_up_to_date(update))
+            .collect::<Result<_, _>>()
+            .map_err(|error| reason(&error))?;
         self.landing
             .deploy(commit, &update.name, self.options, self.out)
             .await?;
         // The app is live now: whatever else happens, the ref has to say so.
-        let moved = self.repo.move_refs(updates);
+        let moved = self.repo.move_refs(&updates.iter().collect::<Vec<_>>());
         if moved.is_ok() {
             self.landing.settled(&update.name, commit).await;
         }
@@ -393,15 +394,25 @@ impl<'a, L: Landing> Push<'a, L> {
         moved.map_err(|error| reason(&error))
     }
 
-    fn expect_unmoved(&self, update: &RefUpdate) -> Result<(), RefError> {
+    /// The update as it is now: a ref that has moved to a commit that the new one builds upon may move on from there;
+    /// anywhere else, the pusher has not seen what would be lost.
+    fn brought_up_to_date(&self, update: &RefUpdate) -> Result<RefUpdate, RefError> {
         let now = self.repo.read_ref(&update.name)?;
-        match now == update.old {
-            true => Ok(()),
-            false => Err(RefError::Moved {
+        let builds_upon = |new, now| self.repo.builds_upon(new, now);
+        let onwards = update
+            .new
+            .zip(now)
+            .is_some_and(|(new, now)| builds_upon(new, now));
+        if now != update.old && !onwards {
+            return Err(RefError::Moved {
                 name: update.name.clone(),
                 now,
-            }),
+            });
         }
+        Ok(RefUpdate {
+            old: now,
+            ..update.clone()
+        })
     }
 
     fn refuse_all(&self, reason: &str) -> Answers<'a> {

@@ -24,9 +24,10 @@ use crate::{
     session,
 };
 
-/// Messages of input that a request has not read yet, each at most a packet. When they are full the connection waits,
-/// and with it the client.
-const INPUT_QUEUE: usize = 32;
+/// Messages of input that a request has not read yet, each at most a packet of 32 KiB. When they are full the connection
+/// waits, and with it the client: also for news of the room it has for output, so a command that waits for that room is
+/// given much to read before.
+const INPUT_QUEUE: usize = 1024;
 const STDERR: u32 = 1;
 
 pub(super) struct Job<P> {

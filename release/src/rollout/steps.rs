@@ -69,7 +69,7 @@ impl Rollout {
 
     pub(super) fn adopt(&mut self, found: Found) {
         match found.process {
-            Ok(process) if found.record.address.is_some() => {
+            Ok(process) if was_up(&found.record) => {
                 self.keep(found.record, State::Up, Some(process), None);
             }
             Ok(process) => self.keep(found.record, State::Starting, Some(process), None),
@@ -320,9 +320,18 @@ impl Rollout {
         if let Some(instance) = self.instances.get_mut(&serial) {
             instance.state = state;
             instance.since = now;
-            instance.since_wall = runtime::now();
+            // One that is up is so since its start, also for a later slipway that adopts it.
+            instance.since_wall = match state {
+                State::Up => instance.record.started_at,
+                _ => runtime::now(),
+            };
         }
     }
+}
+
+/// It has answered, or it takes no requests and is alive.
+fn was_up(record: &Record) -> bool {
+    record.address.is_some() || record.port.is_none()
 }
 
 fn exit_line(exit: &Exit) -> String {

@@ -1,0 +1,21 @@
+//! The whole line, as its users see it: the real `slipway` binary, real `git`, `ssh` and `curl`, real apps.
+//!
+//! [`transcript`] plays the shell sessions in `transcripts/*.txt` and compares what they print; what needs a clock, a load
+//! or a `kill -9` is Rust, a few lines a test, on [`server::Server`]. Nothing in here knows how Slipway works inside:
+//! only the command line, the `ready` line, git, SSH and HTTP.
+
+mod http;
+mod load;
+mod processes;
+mod server;
+mod shell;
+mod transcript;
+
+mod failed_deploys;
+mod killed;
+mod languages;
+mod ordinary_user;
+mod pushes;
+mod restarts;
+mod sessions;
+mod zero_downtime;

@@ -1,0 +1,23 @@
+//! Every transcript is a test.
+
+use crate::transcript::play;
+
+macro_rules! transcripts {
+    ($($name:ident)*) => { $(#[test] fn $name() { play(stringify!($name)); })* };
+}
+
+transcripts! {
+    first_push
+    apps
+    config
+    ps
+    logs
+    releases
+    builds
+    run
+    keys
+    help
+    other_branches
+    json
+    image
+}
