@@ -9,7 +9,7 @@ use std::{
 
 use http::{
     HeaderValue, Method, Request, Response, StatusCode, Uri, Version,
-    header::{EXPECT, HOST},
+    header::{CONNECTION, EXPECT, HOST},
 };
 use hyper::{
     body::{Body, Incoming},
@@ -41,14 +41,23 @@ pub(crate) async fn answer(
     request: Request<Incoming>,
 ) -> Response<Reply> {
     let accept = Accept::of(request.headers());
-    let reply = match admit(&worker, &request) {
-        Ok((host, route)) => exchange(worker, &vitals, host, route, request, accept).await,
+    let version = request.version();
+    let mut reply = match admit(&worker, &request) {
+        Ok((host, route)) => {
+            exchange(Rc::clone(&worker), &vitals, host, route, request, accept).await
+        }
         Err(refusal) => {
             tracing::debug!(peer = %vitals.peer, uri = %request.uri(), ?refusal, "refused");
-            refusal.response(accept, request.version())
+            refusal.response(accept, version)
         }
     };
-    vitals.decide_upgrade(reply.status() == StatusCode::SWITCHING_PROTOCOLS);
+    let is_upgrade = reply.status() == StatusCode::SWITCHING_PROTOCOLS;
+    // The connection's own task may not have heard of the stop yet.
+    if *worker.stopping.borrow() && !is_upgrade && version != Version::HTTP_2 {
+        let close = HeaderValue::from_static("close");
+        reply.headers_mut().insert(CONNECTION, close);
+    }
+    vitals.decide_upgrade(is_upgrade);
     reply
 }
 
