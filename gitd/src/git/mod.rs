@@ -1,19 +1,19 @@
 //! git, spoken by the server itself: no git program, no hooks, no repository configuration that could run anything.
 //!
 //! A push flows through these files: [`receive_pack`] advertises the refs and reads the [`update`]s; [`ingest`] takes
-//! the pack into a [`quarantine`]; [`check`] looks at every object in it ([`fsck`], [`tree`], [`gitmodules`]); the
+//! the [`pack`] into a [`quarantine`], looking at every object in it ([`fsck`], [`tree`], [`gitmodules`]); the
 //! quarantine becomes part of the [`repo`]; the platform deploys; the [`refs`] move; the [`report`] goes back, after
 //! whatever was said on the [`sideband`] meanwhile.
 
 pub mod receive_pack;
 
 mod ancestry;
-mod check;
 mod export;
 mod fsck;
 mod gitmodules;
 mod ingest;
-mod meter;
+mod limits;
+mod pack;
 mod pkt_line;
 mod quarantine;
 mod refs;
@@ -24,10 +24,11 @@ mod shallow;
 mod sideband;
 mod tree;
 mod update;
+mod watch;
 
 pub use export::{ExportError, ExportSummary};
 pub use fsck::FsckError;
-pub use ingest::Limits;
+pub use limits::Limits;
 pub(crate) use pkt_line::write as write_pkt_line;
 pub use receive_pack::{Decision, Landing, ReceiveError, Received, receive_pack};
 pub use refs::RefError;

@@ -286,7 +286,7 @@ impl<'a, L: Landing> Push<'a, L> {
 
     /// Objects first: no ref ever names what is not there.
     fn accept(&self, incoming: Incoming) -> io::Result<()> {
-        self.repo.add_shallow(&incoming.boundaries)?;
+        self.repo.add_shallow(incoming.boundaries())?;
         incoming.release()
     }
 
