@@ -482,6 +482,45 @@ fn chains_of_deltas_are_as_long_as_git_makes_them() {
 }
 
 #[test]
+fn no_circle_through_what_is_here_already() {
+    let server = TestServer::start();
+    let (pack, here) = good();
+    let said = push(&server, &pack.finish(), here);
+    assert!(said.contains("unpack ok"), "{said}");
+
+    // The new blob builds upon the old one, and the old one, sent again, upon the new one.
+    let (old, new) = (b"content\n", b"content\nx");
+    let mut pack = Pack::new();
+    let grow = delta(8, 9, b"x");
+    let grown_at = pack.entry(
+        REF_DELTA,
+        grow.len() as u64,
+        id(BLOB, old).as_slice(),
+        &grow,
+    );
+    let shrink = [9, 8, 0b1001_0000, 8];
+    let back = distance(pack.bytes.len() - grown_at);
+    pack.entry(OFS_DELTA, shrink.len() as u64, &back, &shrink);
+    let tip = pack.commit_of(&entry("100644", "file", id(BLOB, new)));
+    let said = send(
+        &server,
+        &[&command("refs/heads/other", tip), b"0000", &pack.finish()],
+    );
+    assert!(said.contains("form a circle at object"), "{said}");
+
+    // What is here is known for what it is.
+    let mut pack = Pack::new();
+    let tip = pack.commit_of(&entry("40000", "dir", id(BLOB, old)));
+    let said = send(
+        &server,
+        &[&command("refs/heads/other", tip), b"0000", &pack.finish()],
+    );
+    assert!(said.contains("as a tree, but it is a blob"), "{said}");
+    assert_eq!(server.head("shop", "refs/heads/other"), None);
+    server.check("shop");
+}
+
+#[test]
 fn objects_that_are_missing_or_something_else() {
     let server = TestServer::start();
     let nowhere = ObjectId::from_bytes_or_panic(&[9; 20]);
