@@ -1,7 +1,7 @@
 //! `exec.d`: programs of a layer that run before the process and say, in TOML on descriptor 3, what to set in its
 //! environment (buildpack spec, "exec.d").
 
-use alloc::{format, string::String, vec::Vec};
+use alloc::{format, string::String};
 
 use toml::de::DeTable;
 
@@ -19,14 +19,14 @@ const OUTPUT_BYTES_MAX: usize = 1024 * 1024;
 pub(crate) fn run_all(env: &mut Env, layers: &Layers, kind: Option<&[u8]>) -> Result<(), Failure> {
     for program in layers.files_of(b"exec.d", kind)? {
         let failed = |what: String| Failure::launch(format!("{}: {what}", shown(&program)));
-        for (name, value) in run(env, &program).map_err(failed)? {
-            env.set(&name, &value);
+        for (name, value) in run(env, &program).map_err(failed)?.vars() {
+            env.set(name, value);
         }
     }
     Ok(())
 }
 
-fn run(env: &Env, program: &Path) -> Result<Vec<(Vec<u8>, Vec<u8>)>, String> {
+fn run(env: &Env, program: &Path) -> Result<Env, String> {
     let (status, output) = sys::capture(program, &env.pairs(), OUTPUT_BYTES_MAX)
         .map_err(|error| format!("{error}"))?;
     if !status.is_success() {

@@ -5,7 +5,7 @@ use core::convert::Infallible;
 
 use crate::{
     command::{Launch, Words, bash},
-    env::{Env, LAUNCH_ROOTS},
+    env::Env,
     exec_d,
     layers::{self, Layers},
     metadata::{self, Metadata},

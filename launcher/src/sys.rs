@@ -13,7 +13,7 @@ pub use self::start::Start;
 
 /// A failed call's number (errno(3)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Errno(i32);
+pub(crate) struct Errno(i32);
 
 impl Errno {
     pub(crate) const NOENT: Self = Self(2);
