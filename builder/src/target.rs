@@ -1,6 +1,6 @@
 //! On what an image runs, and for what a buildpack is made (buildpack spec, "Targets").
 
-use std::fs;
+use std::{fmt, fs};
 
 use serde::{Deserialize, Serialize};
 
@@ -109,6 +109,16 @@ impl Target {
             if !value.is_empty() {
                 set(env, name, value);
             }
+        }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}{}", self.os, self.arch, self.variant)?;
+        match &self.distro {
+            Some(distro) => write!(f, " {} {}", distro.name, distro.version),
+            None => Ok(()),
         }
     }
 }

@@ -66,14 +66,18 @@ impl Analyzed {
         Ok(analyzed)
     }
 
-    pub(crate) fn for_target(target: Target) -> Self {
+    pub(crate) fn of_run_image(run_image: RunImageRef) -> Self {
         Self {
-            run_image: Some(RunImageRef {
-                target: Some(target),
-                ..RunImageRef::default()
-            }),
+            run_image: Some(run_image),
             ..Self::default()
         }
+    }
+
+    pub(crate) fn for_target(target: Target) -> Self {
+        Self::of_run_image(RunImageRef {
+            target: Some(target),
+            ..RunImageRef::default()
+        })
     }
 
     pub(crate) fn target(&self) -> Target {

@@ -22,6 +22,7 @@ pub(crate) struct Inputs {
     pub(crate) app: PathBuf,
     pub(crate) build_config: PathBuf,
     pub(crate) buildpacks: PathBuf,
+    pub(crate) build_image: Option<String>,
     pub(crate) cache_dir: Option<PathBuf>,
     pub(crate) cache_image: Option<String>,
     pub(crate) daemon: bool,
@@ -34,6 +35,9 @@ pub(crate) struct Inputs {
     pub(crate) group: PathBuf,
     /// The image arguments: the first is the output, the others more names for it, as are those of `-tag`.
     pub(crate) images: Vec<String>,
+    /// Of them, those that are no `-tag`.
+    pub(crate) argument_count: usize,
+    pub(crate) insecure_registries: Vec<String>,
     pub(crate) launcher: Option<PathBuf>,
     pub(crate) launcher_sbom: PathBuf,
     pub(crate) layers: PathBuf,
@@ -85,6 +89,7 @@ impl Inputs {
             analyzed: path("analyzed"),
             app: dir("app")?,
             build_config: dir("build-config")?,
+            build_image: given.some("build-image"),
             buildpacks: dir("buildpacks")?,
             cache_dir: some_dir("cache-dir")?,
             cache_image: given.some("cache-image"),
@@ -96,7 +101,9 @@ impl Inputs {
             generated: dir("generated")?,
             gid: given.number("gid")?,
             group: path("group"),
+            argument_count: images.len(),
             images: [images, given.all("tag")].concat(),
+            insecure_registries: given.all("insecure-registry"),
             launcher: given.some("launcher").map(PathBuf::from),
             launcher_sbom: path("launcher-sbom"),
             layout: given.is("layout")?,
@@ -314,7 +321,7 @@ mod tests {
         let (given, images) = given(None, 15, &args).unwrap();
         assert_eq!(given.text("app"), "/a");
         assert_eq!(given.text("layers"), "/l");
-        assert_eq!((given.is("layout"), given.is("daemon")).0.unwrap(), true);
+        assert!(given.is("layout").unwrap());
         assert!(!given.is("daemon").unwrap());
         assert_eq!(given.all("tag"), ["t", "u"]);
         assert_eq!(images, ["img", "-x"]);
