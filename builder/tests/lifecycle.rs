@@ -76,7 +76,7 @@ fn main() -> ExitCode {
 
 /// By a copy that nobody may execute.
 fn as_ordinary_user(only: Option<String>) {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = world::folder("lifecycle");
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
     let exe = dir.path().join("lifecycle-test");
     fs::copy(std::env::current_exe().unwrap(), &exe).unwrap();

@@ -71,6 +71,22 @@ struct Project {
     metadata: Option<toml::Table>,
 }
 
+#[derive(Serialize)]
+struct ProjectLabel {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<SourceLabel>,
+}
+
+#[derive(Serialize)]
+struct SourceLabel {
+    #[serde(rename = "type", skip_serializing_if = "String::is_empty")]
+    kind: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metadata: Option<Value>,
+}
+
 struct Export<'a> {
     inputs: &'a Inputs,
     group: &'a Group,
@@ -495,29 +511,22 @@ fn created(inputs: &Inputs) -> String {
 }
 
 /// Where the source comes from, for `io.buildpacks.project.metadata`.
-fn project(inputs: &Inputs) -> Result<Value, Failure> {
+fn project(inputs: &Inputs) -> Result<ProjectLabel, Failure> {
     let project: Option<ProjectToml> =
         files::toml(&inputs.project_metadata).map_err(Failure::Input)?;
-    let Some(source) = project.and_then(|project| project.source) else {
-        return Ok(json!({}));
-    };
+    let source = project.and_then(|project| project.source);
     let table = |table: Option<toml::Table>| {
         table
             .filter(|table| !table.is_empty())
             .map(|table| table_to_json(&table))
     };
-    let mut fields = serde_json::Map::new();
-    let kind = (!source.kind.is_empty()).then(|| source.kind.clone().into());
-    for (name, value) in [
-        ("type", kind),
-        ("version", table(source.version)),
-        ("metadata", table(source.metadata)),
-    ] {
-        if let Some(value) = value {
-            fields.insert(name.to_owned(), value);
-        }
-    }
-    Ok(json!({ "source": fields }))
+    Ok(ProjectLabel {
+        source: source.map(|source| SourceLabel {
+            kind: source.kind,
+            version: table(source.version),
+            metadata: table(source.metadata),
+        }),
+    })
 }
 
 /// The next cache. What has not changed is neither read nor written again.

@@ -54,9 +54,9 @@ printf '[types]\\nbuild = true\\nlaunch = true\\ncache = true\\n[metadata]\\nn =
 printf '[types]\\nlaunch = true\\ncache = true\\n' > $1/launch-cache.toml
 printf '[types]\\n' > $1/none.toml
 printf '[types]\\nlaunch = true\\n' > $1/deep.toml
-echo -n v > $1/all/env.launch/V.default; ln -s ../x $1/launch-cache/link; mkfifo $1/launch-cache/fifo
+echo -n v > $1/all/env.launch/V.default; ln -sfn ../x $1/launch-cache/link; mkfifo $1/deep/fifo
 echo content > $1/deep/$(printf 'd%.0s' {1..120})/$(printf 'f%.0s' {1..200}); chmod 4711 $1/deep/d*/f*; touch $1/deep/ümlaut
-printf '[types]\\ncache = true\\n' > $1/cache-only.toml; mkdir $1/cache-only; echo c > $1/cache-only/file
+printf '[types]\\ncache = true\\n' > $1/cache-only.toml; mkdir -p $1/cache-only; echo c > $1/cache-only/file
 echo '{\"a\":1}' > $1/launch.sbom.cdx.json; echo '{}' > $1/build.sbom.spdx.json; echo '{ }' > $1/all.sbom.syft.json; echo '{}' > $1/cache-only.sbom.cdx.json
 echo '[[unmet]]
 name = \"other\"' > $1/build.toml
@@ -156,7 +156,8 @@ fn build(world: &World) -> Left {
         .iter()
         .map(|name| {
             let text = world.read(name);
-            let is_toml = name.ends_with(".toml") && !name.contains("config/");
+            let is_toml = (name.ends_with(".toml") && !name.contains("config/"))
+                || name.ends_with("plan.txt");
             // Both are TOML; only one of them has to be written as the other does.
             let text = if is_toml {
                 format!("{:#?}", sorted(&world.toml(name)))
@@ -178,7 +179,11 @@ fn build(world: &World) -> Left {
         serde_json::from_str(labels["io.buildpacks.build.metadata"].as_str().unwrap()).unwrap();
     build["launcher"] = Value::Null;
     labels["io.buildpacks.build.metadata"] = build;
-    // Text, so that the order of the fields counts. The run image's manifest is ours in both.
+    // Compared as text, so that the order of the fields counts. The reference writes the run image's configuration anew
+    // before it takes the digest, which then is not that of the image on disk.
+    let label = labels["io.buildpacks.lifecycle.metadata"].as_str().unwrap();
+    let (before, after) = label.split_once("/run/1@sha256:").unwrap();
+    labels["io.buildpacks.lifecycle.metadata"] = format!("{before}/run/1{}", &after[64..]).into();
     Left {
         files,
         config: image,
@@ -197,17 +202,21 @@ fn sorted(table: &toml::Table) -> Value {
         if let Value::Array(list) = value {
             list.iter_mut().for_each(tidy);
         }
+        // Its JSON knows no integers; a buildpack that wrote 1 gets 1.0 back. Not from us.
+        if let Some(number) = value.as_f64() {
+            *value = number.into();
+        }
     }
     tidy(&mut value);
     // The digest of our own image differs, because it is packed by another compressor.
-    if let Some(reference) = value.pointer_mut("/image/reference") {
-        *reference = reference
-            .as_str()
-            .unwrap_or_default()
-            .split('@')
-            .next()
-            .unwrap_or_default()
-            .into();
+    for name in [
+        "/image/reference",
+        "/run-image/reference",
+        "/metadata/run-image/reference",
+    ] {
+        if let Some(Value::String(reference)) = value.pointer_mut(name) {
+            reference.truncate(reference.find('@').unwrap_or(reference.len()));
+        }
     }
     value
 }
@@ -285,7 +294,7 @@ fn everything(_: &World) {
 
 fn platforms(_: &World) {
     let Some(reference) = reference() else { return };
-    for api in ["0.12", "0.13", "0.14"] {
+    for api in ["0.7", "0.8", "0.9", "0.11", "0.12", "0.13", "0.14"] {
         let mut world = World::new();
         world.api = api;
         both(&mut world, reference.clone(), 1);

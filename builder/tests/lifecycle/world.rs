@@ -5,6 +5,7 @@ use std::{
     os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
     path::{Path, PathBuf},
     process::{Command, Output},
+    sync::atomic::{AtomicU32, Ordering},
 };
 
 use container::{
@@ -25,6 +26,18 @@ pub(crate) struct World {
     pub(crate) api: &'static str,
 }
 
+/// The reference lifecycle takes the path of a layout for an image's name, which has small letters only.
+pub(crate) fn folder(name: &str) -> tempfile::TempDir {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let name = format!("{name}-{}-{number}", std::process::id());
+    tempfile::Builder::new()
+        .prefix(&name)
+        .rand_bytes(0)
+        .tempdir()
+        .unwrap()
+}
+
 /// What a phase did.
 pub(crate) struct Ran {
     pub(crate) code: i32,
@@ -34,7 +47,7 @@ pub(crate) struct Ran {
 impl World {
     pub(crate) fn new() -> Self {
         let world = Self {
-            root: tempfile::tempdir().unwrap(),
+            root: folder("world"),
             reference: None,
             api: "0.15",
         };
@@ -134,8 +147,14 @@ impl World {
             .env("CNB_SYSTEM_PATH", at("system.toml"))
             .env("CNB_USE_LAYOUT", "true")
             .env("CNB_LAYOUT_DIR", at("oci"))
-            .env("CNB_USER_ID", "1234")
-            .env("CNB_GROUP_ID", "4321")
+            .env(
+                "CNB_USER_ID",
+                rustix::process::geteuid().as_raw().to_string(),
+            )
+            .env(
+                "CNB_GROUP_ID",
+                rustix::process::getegid().as_raw().to_string(),
+            )
             .envs(env.iter().copied())
             .current_dir(self.root.path())
             .output()
