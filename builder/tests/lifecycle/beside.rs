@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::{
     Case,
+    exporting::{GOLDEN, summary},
     world::{APP, RUN, World, order},
 };
 
@@ -275,6 +276,9 @@ fn both(world: &mut World, reference: PathBuf, times: usize) {
             world.reset();
             fixture(world);
             left.push(build(world));
+            if world.api == "0.15" {
+                assert_eq!(summary(world), GOLDEN);
+            }
         }
         builds.push(left);
     }

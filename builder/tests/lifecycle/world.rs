@@ -239,9 +239,10 @@ impl World {
         .unwrap();
     }
 
-    /// Names below the folder, sorted.
+    /// Names in the folder, sorted; none when there is no such folder.
     pub(crate) fn names(&self, dir: &str) -> Vec<String> {
-        let entries = fs::read_dir(self.path(dir)).unwrap().flatten();
+        let entries = fs::read_dir(self.path(dir));
+        let entries = entries.into_iter().flatten().flatten();
         let mut names: Vec<String> = entries
             .map(|entry| entry.file_name().to_string_lossy().into_owned())
             .collect();
