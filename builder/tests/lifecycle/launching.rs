@@ -8,6 +8,7 @@ use crate::{
 pub(crate) const CASES: &[Case] = &[
     ("processes of an image start", starts),
     ("what cannot be started says why", cannot),
+    ("the binary is the launcher under its name", by_name),
 ];
 
 fn starts(world: &World) {
@@ -71,6 +72,12 @@ command = \"echo $P $V | tr a-z A-Z\"' > $1/launch.toml",
         world.image(APP).config["config"]["Entrypoint"][0],
         "/cnb/process/web"
     );
+}
+
+/// Under its name, our own binary is the launcher too.
+fn by_name(world: &World) {
+    world.run("launcher", &[]).failed(1, "config/metadata.toml");
+    world.run_with("launcher", &[], &[("CNB_PLATFORM_API", "")]).failed(11, "CNB_PLATFORM_API is not set");
 }
 
 fn cannot(world: &World) {

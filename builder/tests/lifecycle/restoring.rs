@@ -66,7 +66,10 @@ fn types(world: &World) {
     fs::remove_dir_all(world.path("cache")).unwrap();
     fs::create_dir(world.path("cache")).unwrap();
     world.all();
-    assert_eq!(seen(world), "l.sbom.cdx.json l.toml store.toml");
+    assert_eq!(
+        seen(world),
+        "l.sbom.cdx.json l.toml lc.sbom.cdx.json store.toml"
+    );
 }
 
 fn tars(world: &World) -> Vec<String> {
@@ -88,7 +91,10 @@ fn damaged(world: &World) {
     }
     let text = world.all();
     assert!(text.contains("Layer a:c is not restored: "), "{text}");
-    assert_eq!(seen(world), "l.sbom.cdx.json l.toml store.toml");
+    assert_eq!(
+        seen(world),
+        "l.sbom.cdx.json l.toml lc.sbom.cdx.json store.toml"
+    );
     // And is whole again.
     world.reset();
     world.all();
