@@ -51,7 +51,9 @@ fn main() -> ExitCode {
         Command::Image(command) => command.run(),
         Command::Lifecycle { phase, args } => match builder::lifecycle_main(&phase, args) {
             Some(status) => return status,
-            None => Err(format!("there is no phase `{phase}`; see slipway lifecycle --help").into()),
+            None => {
+                Err(format!("there is no phase `{phase}`; see slipway lifecycle --help").into())
+            }
         },
     };
     match result {

@@ -305,10 +305,13 @@ fn platforms(_: &World) {
     }
 }
 
+/// What it is, how to bring it about, and the phase that fails.
+type Failing<'a> = (&'a str, &'a dyn Fn(&World), &'a str);
+
 fn statuses(_: &World) {
     let Some(reference) = reference() else { return };
     let mut world = World::new();
-    let cases: &[(&str, &dyn Fn(&World), &str)] = &[
+    let cases: &[Failing<'_>] = &[
         (
             "nothing applies",
             &|world| world.order("acme/absent"),

@@ -179,7 +179,7 @@ fn environment(world: &World) {
         "CNB_TARGET_DISTRO_NAME",
         "CNB_TARGET_DISTRO_VERSION",
     ];
-    let mut sorted = |id: &str| {
+    let sorted = |id: &str| {
         let mut names = names(id);
         names.sort();
         names

@@ -77,7 +77,9 @@ command = \"echo $P $V | tr a-z A-Z\"' > $1/launch.toml",
 /// Under its name, our own binary is the launcher too.
 fn by_name(world: &World) {
     world.run("launcher", &[]).failed(1, "config/metadata.toml");
-    world.run_with("launcher", &[], &[("CNB_PLATFORM_API", "")]).failed(11, "CNB_PLATFORM_API is not set");
+    world
+        .run_with("launcher", &[], &[("CNB_PLATFORM_API", "")])
+        .failed(11, "CNB_PLATFORM_API is not set");
 }
 
 fn cannot(world: &World) {
