@@ -134,6 +134,8 @@ impl AppLanding {
         story: &Story,
     ) -> Result<Release, Failure> {
         let short = commit.to_hex_with_len(SHORT_HEX).to_string();
+        // What the build makes or finds stays until the release is on record.
+        let _hold = self.ctx.builder.store.hold();
         story.step(&format!("Building {} from {short}", self.app.name));
         let _slot = self.build_slot(story).await;
         let source = self.checkout(commit).await?;

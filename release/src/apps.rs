@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fs::File,
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard},
     time::Duration,
 };
 
@@ -209,6 +209,18 @@ impl Apps {
         &self.world.ledger
     }
 
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    pub(crate) fn base_layer(&self) -> container::Digest {
+        self.world.runtime.base_layer()
+    }
+
+    pub(crate) fn handles(&self) -> RwLockReadGuard<'_, HashMap<AppName, Arc<AppHandle>>> {
+        self.handles.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Takes lines of the router into the apps' logs until the sender is gone.
     pub async fn keep_router_log(&self, mut lines: mpsc::Receiver<router::AppLine>) {
         let mut batch = Vec::with_capacity(ROUTER_LINES);
@@ -353,9 +365,7 @@ impl Apps {
     }
 
     pub fn instances(&self, app: &AppName) -> Result<Vec<InstanceStatus>, DeployError> {
-        let handle = self.handle(app)?;
-        let view = handle.view.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(view.clone())
+        Ok(self.handle(app)?.instances())
     }
 
     /// The last `lines` lines that match, oldest first, from all the app's log files, also of instances that are gone.
@@ -412,8 +422,7 @@ impl Apps {
     }
 
     fn handle(&self, app: &AppName) -> Result<Arc<AppHandle>, DeployError> {
-        let handles = self.handles.read().unwrap_or_else(PoisonError::into_inner);
         let missing = || LedgerError::NoApp(app.clone()).into();
-        handles.get(app).cloned().ok_or_else(missing)
+        self.handles().get(app).cloned().ok_or_else(missing)
     }
 }

@@ -1,15 +1,20 @@
 //! The changes of an app, one at a time: make a release, run its release phase, have it rolled out, note the outcome.
 
-use std::{convert::Infallible, future::Future, sync::Arc};
+use std::{
+    convert::Infallible,
+    future::Future,
+    sync::{Arc, PoisonError},
+};
 
-use container::Store;
+use container::{Digest, Store};
 use tokio::{
     sync::{Mutex, MutexGuard, OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch},
     task::spawn_blocking,
 };
 
 use crate::{
-    App, Candidate, ConfigChanges, DeployError, Event, Release, ReleaseNumber, ReleaseStatus,
+    App, Candidate, ConfigChanges, DeployError, Event, InstanceStatus, Release, ReleaseNumber,
+    ReleaseStatus,
     config_vars::{changed, description},
     formation::{Formation, QUANTITY_MAX},
     launch::Launch,
@@ -108,6 +113,7 @@ impl Changes {
         by: String,
         events: mpsc::Sender<Event>,
     ) -> Result<Release, DeployError> {
+        let store = self.store.clone();
         let make = move |world: &World, app: &App| {
             let app = world.ledger.app(&app.name)?;
             let then = match to {
@@ -115,7 +121,8 @@ impl Changes {
                 None => (world.ledger.before_current(&app.name)?)
                     .ok_or_else(|| DeployError::NothingBefore(app.name.clone()))?,
             };
-            if let Some(why) = not_a_target(&then, app.current) {
+            let is_kept = |image: &Digest| store.has_image(image);
+            if let Some(why) = not_a_target(&then, app.current, is_kept) {
                 let release = then.number;
                 return Err(DeployError::RollbackRefused { release, why });
             }
@@ -283,6 +290,11 @@ impl Changes {
 }
 
 impl AppHandle {
+    pub(crate) fn instances(&self) -> Vec<InstanceStatus> {
+        let view = self.view.lock().unwrap_or_else(PoisonError::into_inner);
+        view.clone()
+    }
+
     pub(crate) fn new(app: App, changes: mpsc::Sender<Change>, view: View) -> Self {
         Self {
             app,
@@ -349,7 +361,11 @@ async fn blocking<T: Send + 'static>(
         .unwrap_or(Err(DeployError::ShuttingDown))
 }
 
-fn not_a_target(then: &Release, current: Option<ReleaseNumber>) -> Option<&'static str> {
+fn not_a_target(
+    then: &Release,
+    current: Option<ReleaseNumber>,
+    is_kept: impl FnOnce(&Digest) -> bool,
+) -> Option<&'static str> {
     if current == Some(then.number) {
         return Some("it is the current release");
     }
@@ -357,6 +373,9 @@ fn not_a_target(then: &Release, current: Option<ReleaseNumber>) -> Option<&'stat
         (ReleaseStatus::Failed, _) => Some("it failed"),
         (ReleaseStatus::Pending, _) => Some("it never went live"),
         (ReleaseStatus::Succeeded, None) => Some("it has no image, only config"),
+        (ReleaseStatus::Succeeded, Some(image)) if !is_kept(&image) => {
+            Some("its image is no longer kept; push its commit again")
+        }
         (ReleaseStatus::Succeeded, Some(_)) => None,
     }
 }

@@ -87,6 +87,8 @@ pub enum DeployError {
     Cancelled,
     #[error("`{0}` is being destroyed")]
     Destroyed(AppName),
+    #[error("cannot tidy the content store")]
+    Tidy(#[from] StoreError),
     #[error("another slipway is running on {}", .0.display())]
     DataInUse(PathBuf),
     #[error("slipway is shutting down")]

@@ -91,6 +91,15 @@ impl Ledger {
         })
     }
 
+    /// Reads the whole file: `None` when it is whole, else the first thing that is wrong with it.
+    pub fn check(&self) -> Result<Option<String>, LedgerError> {
+        let found: String = self
+            .lock()
+            .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
+            .doing("check the ledger")?;
+        Ok((found != "ok").then_some(found))
+    }
+
     fn lock(&self) -> MutexGuard<'_, Connection> {
         // A panic while it was held has rolled its transaction back.
         self.connection

@@ -9,6 +9,7 @@ mod apps;
 mod change;
 mod data_lock;
 mod one_off;
+mod retention;
 
 mod event;
 mod rollout;
@@ -37,3 +38,4 @@ pub use event::Event;
 pub use ledger::{App, Build, BuildStatus, Key, Ledger, LedgerError, Release, ReleaseStatus};
 pub use logs::LogLine;
 pub use name::{AppName, ConfigName, NotAName, ProcessType, ReleaseNumber};
+pub use retention::IMAGES_KEPT;

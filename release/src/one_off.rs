@@ -165,7 +165,11 @@ pub(crate) async fn run(
         source,
     };
     let argv = launch::of_command(words);
-    let OneOff { process, scratch } = start(world, launch, name.clone(), argv, stdio)
+    let OneOff {
+        process,
+        scratch,
+        hold,
+    } = start(world, launch, name.clone(), argv, stdio)
         .await
         .map_err(failed)?;
     let pidfd = process.pidfd().try_clone_to_owned();
@@ -174,7 +178,7 @@ pub(crate) async fn run(
         if let Err(error) = end_with_app(pidfd, turn).await {
             tracing::error!(%error, "cannot watch a one-off process");
         }
-        drop(scratch);
+        drop((scratch, hold));
     });
     Ok((name, process))
 }

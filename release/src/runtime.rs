@@ -22,7 +22,9 @@ use std::{
 };
 
 use container::{
-    Exit, Limits, Process, Sandbox, Spawner, Stack, Stdio, Store, sandbox::Lifetime, store::Scratch,
+    Digest, Exit, Limits, Process, Sandbox, Spawner, Stack, Stdio, Store,
+    sandbox::Lifetime,
+    store::{Hold, Scratch},
 };
 
 pub(crate) use self::record::Record;
@@ -62,6 +64,8 @@ pub(crate) struct Found {
 pub(crate) struct OneOff {
     pub(crate) process: Process,
     pub(crate) scratch: Scratch,
+    /// Its image stays, however old it becomes.
+    pub(crate) hold: Hold,
 }
 
 impl Runtime {
@@ -82,6 +86,10 @@ impl Runtime {
             limits,
             ports: Ports::default(),
         }
+    }
+
+    pub(crate) fn base_layer(&self) -> Digest {
+        self.stack.base_layer
     }
 
     /// Blocks for the few milliseconds that it takes. When it fails nothing is left.
@@ -153,6 +161,7 @@ impl Runtime {
         stdio: Stdio,
     ) -> Result<OneOff, StartError> {
         let scratch = self.store.scratch()?;
+        let hold = self.store.hold();
         let sandbox = Sandbox {
             scratch: scratch.path().to_owned(),
             ..self.sandbox(launch, name, None, argv)?
@@ -160,6 +169,7 @@ impl Runtime {
         Ok(OneOff {
             process: self.spawner.spawn(&sandbox, stdio)?,
             scratch,
+            hold,
         })
     }
 

@@ -6,6 +6,8 @@
 mod apps;
 mod builds;
 mod config;
+mod doctor;
+mod gc;
 mod help;
 mod keys;
 mod logs;
@@ -79,6 +81,10 @@ enum Command {
     KeysAdd(keys::Add),
     #[command(name = "keys:remove", alias = "ssh-keys:remove")]
     KeysRemove(keys::Remove),
+    #[command(name = "doctor")]
+    Doctor(doctor::Doctor),
+    #[command(name = "gc")]
+    Gc(gc::Gc),
     #[command(name = "help")]
     Help(help::Help),
 }
@@ -133,6 +139,8 @@ impl Command {
             Self::Keys(args) => args.run(env).await,
             Self::KeysAdd(args) => args.run(env).await,
             Self::KeysRemove(args) => args.run(env).await,
+            Self::Doctor(args) => return args.run(env).await,
+            Self::Gc(args) => args.run(env).await,
             Self::Help(args) => args.run(env).await,
         }
         .map(|()| 0)

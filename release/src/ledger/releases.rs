@@ -109,6 +109,47 @@ impl Ledger {
             .doing("look the release up")
     }
 
+    /// Those of each app's newest releases that `keep` different images were made for, of the current and pending ones,
+    /// and of the newest one if it failed: it may be tried again.
+    pub(crate) fn images_kept(&self, keep: usize) -> Result<Vec<Digest>, LedgerError> {
+        let doing = "list the images";
+        let connection = self.lock();
+        let mut query = connection
+            .prepare(
+                "WITH images AS (
+                     SELECT app, image, row_number() OVER (PARTITION BY app ORDER BY max(number) DESC) AS age
+                     FROM releases WHERE image IS NOT NULL AND status = 'succeeded' GROUP BY app, image
+                 )
+                 SELECT image FROM images WHERE age <= ?1
+                 UNION
+                 SELECT image FROM releases JOIN apps ON app = id
+                 WHERE image IS NOT NULL AND (
+                     status = 'pending' OR number = current
+                     OR number = (SELECT max(number) FROM releases AS of_app WHERE of_app.app = id)
+                 )",
+            )
+            .doing(doing)?;
+        let keep = i64::try_from(keep).unwrap_or(i64::MAX);
+        let rows = query.query_map([keep], |row| parsed(row, 0)).doing(doing)?;
+        rows.collect::<rusqlite::Result<_>>().doing(doing)
+    }
+
+    pub(crate) fn image_of(
+        &self,
+        app: i64,
+        number: ReleaseNumber,
+    ) -> Result<Option<Digest>, LedgerError> {
+        let query =
+            "SELECT image FROM releases WHERE app = ?1 AND number = ?2 AND image IS NOT NULL";
+        self.lock()
+            .prepare(query)
+            .and_then(|mut query| {
+                let key = [app, number.get().cast_signed()];
+                query.query_row(key, |row| parsed(row, 0)).optional()
+            })
+            .doing("look the release up")
+    }
+
     /// Gives it the next number, as pending.
     pub(crate) fn create_release(
         &self,
