@@ -76,7 +76,7 @@ fn of_topic(topic: &str) -> Result<String, Failure> {
         is_it && (topic.contains(':') || topic_of(command.get_name()) != topic)
     };
     if let Some(command) = all.iter().find(whole) {
-        return Ok(command.clone().render_long_help().to_string());
+        return Ok(shown_whole(command));
     }
     let prefix = format!("{topic}:");
     let mut of_topic: Vec<&clap::Command> = all
@@ -88,7 +88,7 @@ fn of_topic(topic: &str) -> Result<String, Failure> {
         .collect();
     match of_topic[..] {
         [] => Err(unknown(topic, &all)),
-        [only] => Ok(only.clone().render_long_help().to_string()),
+        [only] => Ok(shown_whole(only)),
         _ => {
             let mut text = String::new();
             of_topic
@@ -101,6 +101,12 @@ fn of_topic(topic: &str) -> Result<String, Failure> {
             Ok(text)
         }
     }
+}
+
+fn shown_whole(command: &clap::Command) -> String {
+    let text = command.clone().render_long_help().to_string();
+    // There is no program's name before a command.
+    text.replace("Usage:  ", "Usage: ")
 }
 
 fn examples_of(text: &mut String, command: &clap::Command) {
