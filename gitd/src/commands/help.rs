@@ -172,6 +172,19 @@ mod tests {
     }
 
     #[test]
+    fn commands_have_an_example() {
+        let topics = "apps config domains maintenance ps limits checks logs run releases rollback completion help";
+        for command in commands() {
+            let name = command.get_name();
+            if topics.split(' ').any(|topic| topic == topic_of(name)) {
+                let mut text = String::new();
+                examples_of(&mut text, &command);
+                assert!(text.contains(name), "{name}: {text}");
+            }
+        }
+    }
+
+    #[test]
     fn what_is_nearly_a_topic_is_offered() {
         let check = |topic: &str, words: &str| {
             let text = of_topic(topic).unwrap_err().to_string();
