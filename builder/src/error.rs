@@ -34,6 +34,9 @@ pub enum BuildError {
     Cancelled,
     #[error(transparent)]
     BadFile(#[from] BadFile),
+    /// What was asked for cannot be done, and why.
+    #[error("{0}")]
+    Refused(String),
     /// The phase's process ended without a reason: somebody inside killed it, or removed what it wrote.
     #[error("{phase} ended with {exit} and without saying why")]
     PhaseLost { phase: &'static str, exit: Ended },
@@ -90,11 +93,12 @@ impl<T, E: Into<io::Error>> Doing<T> for Result<T, E> {
 }
 
 fn failed(tried: &[Tried]) -> String {
-    let failed = tried
-        .iter()
-        .filter(|one| !matches!(one.exit, Ended::Status(0 | 100)));
+    let failed = tried.iter().filter(|one| one.exit.is_failure());
     let names: Vec<String> = failed
-        .map(|one| format!("{} ({})", one.id, one.exit))
+        .map(|one| match (&one.misfit, one.exit) {
+            (Some(why), Ended::Unusable) => format!("{} ({why})", one.id),
+            (_, exit) => format!("{} ({exit})", one.id),
+        })
         .collect();
     names.join(", ")
 }
