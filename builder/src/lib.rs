@@ -16,6 +16,7 @@ mod work;
 mod api;
 mod buildpack;
 mod cache;
+mod classic;
 mod dirs;
 mod env;
 mod error;
@@ -36,6 +37,7 @@ mod order;
 mod plan;
 mod sbom;
 mod scratch;
+pub mod sources;
 mod target;
 mod trees;
 

@@ -11,6 +11,7 @@
 mod auth;
 mod challenge;
 mod credentials;
+mod download;
 mod error;
 mod helper;
 mod http;

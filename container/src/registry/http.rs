@@ -108,6 +108,10 @@ impl Client {
         }
     }
 
+    pub(super) fn agent(&self) -> &Agent {
+        &self.shared.agent
+    }
+
     /// `https://ghcr.io/v2/acme/app`.
     pub(super) fn url(&self, repository: &Repository) -> String {
         format!(
