@@ -35,6 +35,8 @@ mod metadata;
 mod narrate;
 mod order;
 mod plan;
+pub mod project;
+pub mod provenance;
 mod sbom;
 mod scratch;
 pub mod sources;

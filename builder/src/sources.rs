@@ -27,7 +27,10 @@ pub use self::{
     set::{Chosen, Set},
     uri::{NotASource, SourceUri},
 };
-use crate::Builder;
+use crate::{
+    Builder,
+    id::{BuildpackId, Version},
+};
 
 /// Of an archive that is fetched.
 const ARCHIVE_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
@@ -40,14 +43,36 @@ pub struct Sources {
     pub installed: PathBuf,
 }
 
+/// One buildpack that a build asks for.
+#[derive(Debug, Clone)]
+pub enum Wanted {
+    Source(SourceUri),
+    Inline(Inline),
+}
+
+/// A buildpack that is one script (project descriptor, `script`).
+#[derive(Debug, Clone)]
+pub struct Inline {
+    pub id: BuildpackId,
+    pub version: Version,
+    /// Buildpack API, as it is written.
+    pub api: String,
+    pub shell: String,
+    pub script: String,
+}
+
 impl Sources {
-    /// A folder with the buildpacks that `wanted` names, and one group of them in that order. It goes with the [`Set`].
-    pub fn assemble(&self, builder: &Builder, wanted: &[SourceUri]) -> Result<Set, SourceError> {
+    /// A folder with the buildpacks that are `wanted`, and one group of them in that order. It goes with the [`Set`].
+    pub fn assemble(&self, builder: &Builder, wanted: &[Wanted]) -> Result<Set, SourceError> {
         let mut set = Set::new(builder.store.scratch()?);
-        for uri in wanted {
+        for one in wanted {
             let scratch = builder.store.scratch()?;
-            self.add(uri, &mut set, &scratch)
-                .map_err(|error| error.of(uri))?;
+            match one {
+                Wanted::Source(uri) => self
+                    .add(uri, &mut set, &scratch)
+                    .map_err(|error| error.of(uri))?,
+                Wanted::Inline(inline) => set.add_inline(inline)?,
+            }
         }
         set.add_procfile(&self.installed)?;
         set.write_order()?;

@@ -19,6 +19,7 @@ mod parallel;
 mod pull;
 mod push;
 mod reference;
+mod referrers;
 mod upload;
 
 pub use credentials::Credentials;

@@ -10,6 +10,8 @@ use container::unpack::{Bounds, unpack};
 use super::{SourceError, tree};
 
 const WORDS_MAX: usize = 400;
+/// Of git's: what reaches files of this machine, or runs a program, is not among them.
+const PROTOCOLS: &str = "https:http:ssh";
 
 /// Fetches one commit of `url` and unpacks its files into `into`; returns its short id.
 pub(super) fn checkout(
@@ -18,6 +20,17 @@ pub(super) fn checkout(
     scratch: &Path,
     into: &Path,
 ) -> Result<String, SourceError> {
+    checkout_by(PROTOCOLS, url, rev, scratch, into)
+}
+
+fn checkout_by(
+    protocols: &'static str,
+    url: &str,
+    rev: Option<&str>,
+    scratch: &Path,
+    into: &Path,
+) -> Result<String, SourceError> {
+    let run = |dir: &Path, action, args: &[&str]| run(protocols, dir, action, args);
     let repo = scratch.join("repo.git");
     run(
         scratch,
@@ -51,7 +64,12 @@ pub(super) fn checkout(
     Ok(String::from_utf8_lossy(&commit).trim().to_owned())
 }
 
-fn run(dir: &Path, action: &'static str, args: &[&str]) -> Result<Vec<u8>, SourceError> {
+fn run(
+    protocols: &str,
+    dir: &Path,
+    action: &'static str,
+    args: &[&str],
+) -> Result<Vec<u8>, SourceError> {
     let failed = |why: String| SourceError::Git { action, why };
     let output = Command::new("git")
         // A server that says nothing for a minute is given up.
@@ -65,7 +83,7 @@ fn run(dir: &Path, action: &'static str, args: &[&str]) -> Result<Vec<u8>, Sourc
         .current_dir(dir)
         .env("GIT_TERMINAL_PROMPT", "0")
         .env("GIT_CONFIG_NOSYSTEM", "1")
-        .env("GIT_ALLOW_PROTOCOL", "https:http:ssh")
+        .env("GIT_ALLOW_PROTOCOL", protocols)
         .env(
             "GIT_SSH_COMMAND",
             "ssh -o BatchMode=yes -o ConnectTimeout=15",
@@ -81,4 +99,58 @@ fn run(dir: &Path, action: &'static str, args: &[&str]) -> Result<Vec<u8>, Sourc
     let line = words.lines().last().unwrap_or_default();
     let plain = line.chars().filter(|char| !char.is_control());
     Err(failed(plain.take(WORDS_MAX).collect()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_commit_is_fetched_and_nothing_but_its_files() {
+        let temp = tempfile::tempdir().unwrap();
+        let origin = temp.path().join("origin");
+        fs::create_dir_all(origin.join("bin")).unwrap();
+        fs::write(origin.join("bin/detect"), "one").unwrap();
+        let git = |args: &[&str]| {
+            let names = ["-c", "user.name=n", "-c", "user.email=e@x"];
+            let done = Command::new("git")
+                .args(names)
+                .args(args)
+                .current_dir(&origin)
+                .output();
+            assert!(done.unwrap().status.success(), "{args:?}");
+        };
+        git(&["init", "-q"]);
+        git(&["add", "."]);
+        git(&["commit", "-qm", "one"]);
+        git(&["tag", "v1"]);
+        fs::write(origin.join("bin/detect"), "two").unwrap();
+        git(&["commit", "-qam", "two"]);
+        let url = format!("file://{}", origin.display());
+        for (rev, expected) in [(Some("v1"), "one"), (None, "two")] {
+            let scratch = tempfile::tempdir().unwrap();
+            let tree = scratch.path().join("tree");
+            let commit = checkout_by("file", &url, rev, scratch.path(), &tree).unwrap();
+            assert_eq!(commit.len(), 12);
+            assert_eq!(
+                fs::read_to_string(tree.join("bin/detect")).unwrap(),
+                expected
+            );
+            assert!(!tree.join(".git").exists());
+        }
+        for (url, rev) in [
+            (url.as_str(), None),
+            ("ext::sh -c true", None),
+            ("https://127.0.0.1:1/x.git", Some("v1")),
+        ] {
+            let scratch = tempfile::tempdir().unwrap();
+            let failed = checkout(url, rev, scratch.path(), &scratch.path().join("tree"));
+            assert!(
+                matches!(failed, Err(SourceError::Git { .. })),
+                "{url}: {failed:?}"
+            );
+        }
+    }
 }

@@ -8,7 +8,7 @@ use std::{
 use container::store::Scratch;
 use serde::{Deserialize, Serialize};
 
-use super::{SourceError, tree};
+use super::{Inline, SourceError, tree};
 use crate::{
     classic, files,
     id::{BuildpackId, Version},
@@ -69,6 +69,11 @@ impl Set {
         self.scratch.path()
     }
 
+    /// The buildpacks that detection begins with, first to last.
+    pub fn group(&self) -> &[Chosen] {
+        self.groups.first().map_or(&[], Vec::as_slice)
+    }
+
     pub(super) fn choose(&mut self, one: Chosen) {
         self.groups[0].push(one);
     }
@@ -101,6 +106,29 @@ impl Set {
         classic::wrap(tree, &dir, &id, &version).map_err(SourceError::io("wrap", tree))?;
         self.classics.push(dir);
         self.choose(Chosen::new(id, version));
+        Ok(())
+    }
+
+    pub(super) fn add_inline(&mut self, inline: &Inline) -> Result<(), SourceError> {
+        let dir = self.place(&inline.id, &inline.version)?;
+        let shell = &inline.shell;
+        let programs = [
+            ("detect", format!("#!{shell}\n")),
+            ("build", format!("#!{shell}\n{}\n", inline.script)),
+        ];
+        tree::make_dir(&dir.join("bin"))?;
+        for (name, text) in programs {
+            tree::program(&dir.join("bin").join(name), &text)?;
+        }
+        let mut buildpack = toml::Table::new();
+        buildpack.insert("id".to_owned(), inline.id.to_string().into());
+        buildpack.insert("version".to_owned(), inline.version.as_str().into());
+        let mut descriptor = toml::Table::new();
+        descriptor.insert("api".to_owned(), inline.api.clone().into());
+        descriptor.insert("buildpack".to_owned(), buildpack.into());
+        let file = dir.join(DESCRIPTOR);
+        fs::write(&file, descriptor.to_string()).map_err(SourceError::io("write", &file))?;
+        self.choose(Chosen::new(inline.id.clone(), inline.version.clone()));
         Ok(())
     }
 

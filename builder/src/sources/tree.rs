@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     io,
-    os::unix::fs::symlink,
+    os::unix::fs::{PermissionsExt as _, symlink},
     path::{Path, PathBuf},
 };
 
@@ -18,6 +18,13 @@ pub(super) fn make_dir(path: &Path) -> Result<(), SourceError> {
 
 pub(super) fn create(path: &Path) -> Result<File, SourceError> {
     File::create(path).map_err(SourceError::io("make", path))
+}
+
+pub(super) fn program(path: &Path, text: &str) -> Result<(), SourceError> {
+    let mode = fs::Permissions::from_mode(0o755);
+    fs::write(path, text)
+        .and_then(|()| fs::set_permissions(path, mode))
+        .map_err(SourceError::io("write", path))
 }
 
 /// Files, folders and links, which are not followed; anything else is left out.
