@@ -25,6 +25,7 @@ use container::{
 pub use self::{
     error::SourceError,
     set::{Chosen, Set},
+    tree::copy,
     uri::{NotASource, SourceUri},
 };
 use crate::{

@@ -27,8 +27,8 @@ pub(super) fn program(path: &Path, text: &str) -> Result<(), SourceError> {
         .map_err(SourceError::io("write", path))
 }
 
-/// Files, folders and links, which are not followed; anything else is left out.
-pub(super) fn copy(from: &Path, to: &Path) -> Result<(), SourceError> {
+/// Copies a folder to the new folder `to`: files, folders and links, which are not followed; anything else is left out.
+pub fn copy(from: &Path, to: &Path) -> Result<(), SourceError> {
     copy_below(from, to, DEPTH_MAX).map_err(SourceError::io("copy", from))
 }
 
