@@ -17,6 +17,7 @@ mod api;
 mod buildpack;
 mod cache;
 mod classic;
+mod described;
 mod dirs;
 mod env;
 mod error;

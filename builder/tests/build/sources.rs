@@ -4,10 +4,11 @@ use std::{
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::Command,
+    sync::Arc,
 };
 
 use builder::{
-    Builder,
+    Builder, Request,
     sources::{Set, SourceUri, Sources, Wanted},
 };
 use container::{
@@ -19,7 +20,7 @@ use container::{
     store::Tree,
 };
 
-use crate::world::{With, World};
+use crate::world::{Shown, With, World};
 
 pub(crate) const CASES: &[crate::Case] = &[
     (
@@ -31,6 +32,7 @@ pub(crate) const CASES: &[crate::Case] = &[
         "a_buildpackage_is_a_folder_or_a_file",
         a_buildpackage_is_a_folder_or_a_file,
     ),
+    ("a_push_heeds_project_toml", a_push_heeds_project_toml),
     ("what_is_no_buildpack_is_said", what_is_no_buildpack_is_said),
 ];
 
@@ -235,4 +237,59 @@ fn what_is_no_buildpack_is_said(world: &World) {
     let unknown = SourceUri::parse("acme/none", None).unwrap();
     let error = sources(world).assemble(&world.builder, &[Wanted::Source(unknown)]);
     assert!(error.is_err());
+}
+
+fn a_push_heeds_project_toml(world: &World) {
+    let build = |project: &str| {
+        let source = world.store().scratch().unwrap().keep();
+        fs::write(source.join("project.toml"), project).unwrap();
+        fs::write(source.join("secret.md"), "").unwrap();
+        classic(
+            &source.join("own"),
+            "ls; ls \"$3\"; cat \"$3/WHO\" \"$3/SET\"",
+            None,
+        );
+        fs::write(source.join("app.txt"), "").unwrap();
+        let mut shown = Shown::default();
+        let request = Request {
+            source: source.clone(),
+            cache: &world.cache,
+            previous: None,
+            env: &BTreeMap::from([("SET".to_owned(), "by config\n".to_owned())]),
+            source_version: None,
+            clear_cache: false,
+            cancel: Arc::default(),
+        };
+        let built = world.builder.build_described(request, &mut shown);
+        assert!(!source.exists(), "the source is consumed");
+        (built, shown.text)
+    };
+    let (built, text) = build(
+        "[io.buildpacks]\nexclude=['*.md','own']\n[[io.buildpacks.group]]\nuri='own'\n\
+         [[io.buildpacks.build.env]]\nname='WHO'\nvalue='by project '\n\
+         [[io.buildpacks.build.env]]\nname='SET'\nvalue='no'\n",
+    );
+    built.unwrap_or_else(|error| panic!("{error}\n{text}"));
+    assert!(
+        text.contains("app.txt\nproject.toml\nSET\nWHO\nby project by config\n"),
+        "{text}"
+    );
+    for (project, expected) in [
+        (
+            "[[io.buildpacks.group]]\nuri='/etc'\n".to_owned(),
+            "not a folder or file of the app",
+        ),
+        (
+            "[io.buildpacks]\nbuilder='A'\n".to_owned(),
+            "project.toml: `A` is no image reference",
+        ),
+        (
+            "[[io.buildpacks.group]]\nid='acme/none'\n".to_owned(),
+            "there is no buildpack `acme/none`",
+        ),
+    ] {
+        let (built, _) = build(&project);
+        let reason = built.unwrap_err().reason();
+        assert!(reason.contains(expected), "{reason}");
+    }
 }
