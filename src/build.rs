@@ -77,7 +77,7 @@ pub(crate) fn run(args: Args) -> Result<(), Box<dyn Error>> {
     let app = app.map_err(|error| format!("cannot read {}: {error}", args.dir.display()))?;
     let started = now()?;
     let workshop = Workshop::open(&args)?;
-    let mut output = Printer::default();
+    let mut output = Printer;
     let source = workshop.copy(&app)?;
     let project = Project::read(&source)?;
     let pruned = project.prune(&source)?;

@@ -8,8 +8,7 @@ use std::{
 use builder::Output;
 use container::Digest;
 
-#[derive(Default)]
-pub(super) struct Printer {}
+pub(super) struct Printer;
 
 impl Printer {
     pub(super) fn line(&mut self, text: &str) {

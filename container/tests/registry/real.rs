@@ -138,7 +138,7 @@ fn what_is_there_is_not_sent_again() {
     assert_eq!(push(&one, content, &[]).unwrap(), Sent::Uploaded);
     assert_eq!(push(&one, content, &[]).unwrap(), Sent::Present);
     assert_eq!(
-        push(&two, content, &[one.repository.clone()]).unwrap(),
+        push(&two, content, std::slice::from_ref(&one.repository)).unwrap(),
         Sent::Mounted
     );
     // What cannot be mounted is uploaded.
