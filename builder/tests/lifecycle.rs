@@ -41,6 +41,8 @@ fn main() -> ExitCode {
     if let Some(code) = builder::main_by_name(&argv0) {
         return code;
     }
+    // Whatever else starts us means one of the programs that we are not.
+    assert!(argv0.contains("lifecycle"), "{argv0} is no phase");
     if std::env::args().any(|arg| arg == "--list") {
         return ExitCode::SUCCESS;
     }

@@ -13,6 +13,7 @@ use std::{
 
 use container::{Digest, layer::Plan};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use crate::{
     failure::{Doing as _, Failure},
@@ -79,15 +80,18 @@ impl VolumeCache {
         fs::File::open(self.committed().join(file(sha)))
     }
 
-    /// Takes a layer over into the next cache; false when it is not there any more.
+    /// Takes a layer over into the next cache; false when it is not there any more, or is damaged: kept so, it would never
+    /// come back.
     pub(crate) fn keep(&self, sha: &Digest) -> Result<bool, Failure> {
         let (from, to) = (
             self.committed().join(file(sha)),
             self.staging().join(file(sha)),
         );
+        if !is_whole(&from, sha) {
+            return Ok(false);
+        }
         match fs::hard_link(&from, &to) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             result => result.failing("keep", &from).map(|()| true),
         }
     }
@@ -121,6 +125,26 @@ impl VolumeCache {
 
     fn backup(&self) -> PathBuf {
         self.dir.join("committed-backup")
+    }
+}
+
+fn is_whole(path: &Path, sha: &Digest) -> bool {
+    let mut hasher = Sha256::new();
+    let copied =
+        fs::File::open(path).and_then(|mut file| io::copy(&mut file, &mut Hash(&mut hasher)));
+    copied.is_ok() && Digest::finish(hasher) == *sha
+}
+
+struct Hash<'a>(&'a mut Sha256);
+
+impl io::Write for Hash<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

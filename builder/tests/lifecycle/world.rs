@@ -239,9 +239,10 @@ impl World {
         .unwrap();
     }
 
-    /// Names below the folder, sorted.
+    /// Names in the folder, sorted; none when there is no such folder.
     pub(crate) fn names(&self, dir: &str) -> Vec<String> {
-        let entries = fs::read_dir(self.path(dir)).unwrap().flatten();
+        let entries = fs::read_dir(self.path(dir));
+        let entries = entries.into_iter().flatten().flatten();
         let mut names: Vec<String> = entries
             .map(|entry| entry.file_name().to_string_lossy().into_owned())
             .collect();
@@ -249,9 +250,15 @@ impl World {
         names
     }
 
-    /// Starts a process of the image as its layers, which still lie here, would.
+    /// Starts a process as in the image: by the launcher that an image gets, on the layers, which still lie here.
     pub(crate) fn launch(&self, name: &str, args: &[&str], env: &[(&str, &str)]) -> Ran {
-        let output = Command::new(self.path("names/launcher"))
+        let launcher = self.path("names/image-launcher");
+        if !launcher.exists() {
+            self.ok("exporter", &[APP]);
+            fs::write(&launcher, self.image(APP).file("/cnb/lifecycle/launcher")).unwrap();
+            fs::set_permissions(&launcher, fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        let output = Command::new(launcher)
             .arg0(name)
             .args(args)
             .env_clear()
@@ -349,6 +356,22 @@ impl Image {
         entries
             .map(|entry| entry.unwrap().path().unwrap().display().to_string())
             .collect()
+    }
+
+    /// Of the topmost layer that has it.
+    fn file(&self, name: &str) -> Vec<u8> {
+        for at in (0..self.layers.len()).rev() {
+            let tar = self.tar(at);
+            for entry in tar::Archive::new(&tar[..]).entries().unwrap() {
+                let mut entry = entry.unwrap();
+                let mut content = Vec::new();
+                if entry.path_bytes() == name.as_bytes() {
+                    std::io::Read::read_to_end(&mut entry, &mut content).unwrap();
+                    return content;
+                }
+            }
+        }
+        panic!("{name}: {:?}", self.history())
     }
 
     pub(crate) fn tar(&self, at: usize) -> Vec<u8> {
