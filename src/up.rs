@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 use crate::admin;
 
 const MIB: u64 = 1024 * 1024;
-const BUILD_LIMITS: Limits = Limits {
+pub(crate) const BUILD_LIMITS: Limits = Limits {
     memory_bytes: Some(2048 * MIB),
     cpu_milli: None,
     processes: Some(2048),
@@ -32,7 +32,7 @@ const INSTANCE_LIMITS: Limits = Limits {
     processes: Some(256),
 };
 /// Heroku's since 2026.
-const BUILD_TIME_MAX: Duration = Duration::from_secs(15 * 60);
+pub(crate) const BUILD_TIME_MAX: Duration = Duration::from_secs(15 * 60);
 const BOOT_TIMEOUT: Duration = Duration::from_secs(60);
 const STOP_GRACE: Duration = Duration::from_secs(30);
 const DRAIN_MAX: Duration = Duration::from_secs(30);

@@ -208,7 +208,7 @@ impl AppLanding {
                 clear_cache,
                 cancel,
             };
-            Ok(builder.build(request, &mut story)?)
+            Ok(builder.build_described(request, &mut story)?)
         })
         .await
     }
