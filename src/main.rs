@@ -2,6 +2,7 @@
 //! sandboxes, a phase of a build, a bundled buildpack, or the program that a person starts.
 
 mod admin;
+mod build;
 mod image;
 mod up;
 
@@ -24,6 +25,8 @@ struct Args {
 enum Command {
     /// Run everything on this machine
     Up(up::Args),
+    /// Build an app's folder into an image
+    Build(build::Args),
     /// Work with images
     #[command(subcommand)]
     Image(image::Command),
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
     }
     let result = match Args::parse().command {
         Command::Up(args) => up::run(args),
+        Command::Build(args) => build::run(args),
         Command::Image(command) => command.run(),
         Command::Lifecycle { phase, args } => match builder::lifecycle_main(&phase, args) {
             Some(status) => return status,

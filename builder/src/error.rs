@@ -8,6 +8,7 @@ use crate::{
     failure::{Ended, Tried},
     files::BadFile,
     id::BuildpackId,
+    sources::SourceError,
 };
 
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +52,10 @@ pub enum BuildError {
     BadVariable(String),
     #[error("image {0} was not built by buildpacks")]
     NotBuilt(container::Digest),
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    #[error("project.toml")]
+    NoBuilder(#[source] container::registry::NotAReference),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]

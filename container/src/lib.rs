@@ -27,6 +27,7 @@ mod signals;
 pub mod spawner;
 pub mod stack;
 pub mod store;
+pub mod unpack;
 mod zygote;
 
 pub use digest::Digest;

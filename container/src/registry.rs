@@ -11,6 +11,7 @@
 mod auth;
 mod challenge;
 mod credentials;
+mod download;
 mod error;
 mod helper;
 mod http;
@@ -18,6 +19,7 @@ mod parallel;
 mod pull;
 mod push;
 mod reference;
+mod referrers;
 mod upload;
 
 pub use credentials::Credentials;

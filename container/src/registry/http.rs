@@ -12,7 +12,7 @@ use std::{
 use serde::Deserialize;
 use ureq::{
     Agent, Body, SendBody,
-    http::{Method, Request, Response, StatusCode, header},
+    http::{Method, Request, Response, StatusCode, header, response::Parts},
     tls::{RootCerts, TlsConfig},
 };
 
@@ -108,6 +108,10 @@ impl Client {
         }
     }
 
+    pub(super) fn agent(&self) -> &Agent {
+        &self.shared.agent
+    }
+
     /// `https://ghcr.io/v2/acme/app`.
     pub(super) fn url(&self, repository: &Repository) -> String {
         format!(
@@ -163,7 +167,17 @@ impl Client {
         Err(self.refused(call, response))
     }
 
-    pub(super) fn refused(&self, call: &Call<'_>, response: Response<Body>) -> RegistryError {
+    /// The same, of an answer whose body says nothing: it is read to its end, so that the connection serves again.
+    pub(super) fn done(&self, call: &Call<'_>, wanted: &[u16]) -> Result<Parts, RegistryError> {
+        let (parts, body) = self.expect(call, wanted)?.into_parts();
+        _ = io::copy(
+            &mut body.into_reader().take(ERROR_BYTES_MAX),
+            &mut io::sink(),
+        );
+        Ok(parts)
+    }
+
+    fn refused(&self, call: &Call<'_>, response: Response<Body>) -> RegistryError {
         let (what, registry) = (call.what.to_owned(), call.scope.registry().to_owned());
         let anonymous = self.shared.auth.is_anonymous(&registry);
         match response.status().as_u16() {

@@ -10,7 +10,7 @@ use std::{
 use sha2::{Digest as _, Sha256};
 use ureq::{
     Body,
-    http::{Method, Response, header},
+    http::{HeaderMap, Method, Response, header},
 };
 
 use super::{
@@ -84,8 +84,9 @@ impl Client {
             )
         };
         let response = self.expect(&call, &[200])?;
-        let kind = text(&response, header::CONTENT_TYPE.as_str()).unwrap_or_default();
-        let promised = text(&response, CONTENT_DIGEST).and_then(|digest| digest.parse().ok());
+        let kind = text(response.headers(), header::CONTENT_TYPE.as_str()).unwrap_or_default();
+        let promised =
+            text(response.headers(), CONTENT_DIGEST).and_then(|digest| digest.parse().ok());
         let bytes = read_all(response, &what, MANIFEST_BYTES_MAX)?;
         let descriptor = Descriptor::of(media_type(&kind, &bytes), &bytes);
         let found = descriptor.digest;
@@ -263,7 +264,7 @@ impl Download<'_> {
 
     /// Bytes of this answer that have been passed on already: all of them where the registry knows no ranges.
     fn skip(&self, response: &Response<Body>) -> Result<u64, RegistryError> {
-        let length = text(response, header::CONTENT_LENGTH.as_str());
+        let length = text(response.headers(), header::CONTENT_LENGTH.as_str());
         let length: Option<u64> = length.and_then(|length| length.parse().ok());
         if response.status() == 200 {
             return match length {
@@ -271,7 +272,7 @@ impl Download<'_> {
                 _ => Ok(self.at),
             };
         }
-        let range = text(response, header::CONTENT_RANGE.as_str()).unwrap_or_default();
+        let range = text(response.headers(), header::CONTENT_RANGE.as_str()).unwrap_or_default();
         let begins = format!("bytes {}-", self.at);
         if self.at > 0 && range.starts_with(&begins) {
             return Ok(0);
@@ -339,8 +340,8 @@ pub(super) fn get<'a>(what: &'a str, scope: &'a Scope, url: String) -> Call<'a> 
     }
 }
 
-pub(super) fn text(response: &Response<Body>, header: &str) -> Option<String> {
-    let value = response.headers().get(header)?;
+pub(super) fn text(headers: &HeaderMap, name: &str) -> Option<String> {
+    let value = headers.get(name)?;
     value.to_str().ok().map(str::to_owned)
 }
 

@@ -117,11 +117,11 @@ impl Client {
             payload: Payload::None,
             again: true,
         };
-        let response = self.expect(&call, &[200, 404])?;
-        if response.status() == 404 {
+        let response = self.done(&call, &[200, 404])?;
+        if response.status == 404 {
             return Ok(false);
         }
-        let length = text(&response, header::CONTENT_LENGTH.as_str());
+        let length = text(&response.headers, header::CONTENT_LENGTH.as_str());
         match length.and_then(|length| length.parse::<u64>().ok()) {
             Some(length) if length != blob.size => Err(RegistryError::Size {
                 what,
@@ -151,9 +151,9 @@ impl Client {
             payload: Payload::Bytes(json),
             again: true,
         };
-        let response = self.expect(&call, &[200, 201, 202])?;
+        let response = self.done(&call, &[200, 201, 202])?;
         let expected = Digest::of(json);
-        match text(&response, CONTENT_DIGEST).and_then(|digest| digest.parse().ok()) {
+        match text(&response.headers, CONTENT_DIGEST).and_then(|digest| digest.parse().ok()) {
             Some(found) if found != expected => Err(RegistryError::Digest {
                 what,
                 expected,

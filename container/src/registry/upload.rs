@@ -3,10 +3,7 @@
 
 use std::{io, path::Path};
 
-use ureq::{
-    Body,
-    http::{HeaderName, Method, Response, header},
-};
+use ureq::http::{HeaderName, Method, header, response::Parts};
 
 use super::{
     auth::Scope,
@@ -97,11 +94,11 @@ impl<'a> Upload<'a> {
         }
         let mut call = self.call(Method::POST, url, Payload::None);
         call.again = true;
-        let response = self.client.expect(&call, &[201, 202])?;
-        if response.status() == 201 {
+        let response = self.client.done(&call, &[201, 202])?;
+        if response.status == 201 {
             return Ok(Begun::Mounted);
         }
-        let asked = text(&response, MIN_CHUNK).and_then(|length| length.parse().ok());
+        let asked = text(&response.headers, MIN_CHUNK).and_then(|length| length.parse().ok());
         Ok(Begun::Session(Session {
             url: self.location(&response, &call.url)?,
             at: 0,
@@ -134,7 +131,7 @@ impl<'a> Upload<'a> {
             (header::CONTENT_TYPE, OCTETS.to_owned()),
             (header::CONTENT_RANGE, range),
         ];
-        let response = self.client.expect(&call, &[201, 202, 204])?;
+        let response = self.client.done(&call, &[201, 202, 204])?;
         session.at = self.stands(&response).unwrap_or(end);
         session.url = self.location(&response, &session.url)?;
         Ok(())
@@ -144,10 +141,10 @@ impl<'a> Upload<'a> {
     fn take_up(&self, session: &mut Session) -> Result<bool, RegistryError> {
         let mut call = self.call(Method::GET, session.url.clone(), Payload::None);
         call.again = true;
-        let response = self.client.send(&call)?;
-        if response.status() != 204 && response.status() != 202 {
-            return Ok(false);
-        }
+        let response = match self.client.done(&call, &[202, 204]) {
+            Err(RegistryError::NotFound { .. }) => return Ok(false),
+            result => result?,
+        };
         session.at = self.stands(&response).unwrap_or(0);
         session.url = self.location(&response, &session.url)?;
         Ok(true)
@@ -159,12 +156,12 @@ impl<'a> Upload<'a> {
         let url = format!("{}{separator}digest={digest}", session.url);
         let mut call = self.call(Method::PUT, url, rest);
         call.headers = vec![(header::CONTENT_TYPE, OCTETS.to_owned())];
-        self.client.expect(&call, &[201, 204]).map(|_| ())
+        self.client.done(&call, &[201, 204]).map(|_| ())
     }
 
     /// `Range: 0-<last byte>`: from the first byte on, and never more than there is.
-    fn stands(&self, response: &Response<Body>) -> Option<u64> {
-        let range = text(response, header::RANGE.as_str())?;
+    fn stands(&self, response: &Parts) -> Option<u64> {
+        let range = text(&response.headers, header::RANGE.as_str())?;
         let (first, last) = range.trim_start_matches("bytes=").split_once('-')?;
         let (first, last): (u64, u64) = (first.parse().ok()?, last.parse().ok()?);
         // Docker's registry says `0-0` for nothing as well as for one byte; sending that byte again is refused, so the
@@ -173,12 +170,12 @@ impl<'a> Upload<'a> {
         (first == 0 && at <= self.blob.size).then_some(at)
     }
 
-    fn location(&self, response: &Response<Body>, of: &str) -> Result<String, RegistryError> {
+    fn location(&self, response: &Parts, of: &str) -> Result<String, RegistryError> {
         let nonsense = |why: &str| RegistryError::Nonsense {
             registry: self.to.registry().to_owned(),
             why: why.to_owned(),
         };
-        let location = text(response, header::LOCATION.as_str());
+        let location = text(&response.headers, header::LOCATION.as_str());
         let location = location.ok_or_else(|| nonsense("an upload without a place"))?;
         let home = self.client.origin(self.to.registry());
         let is_whole = location.starts_with("https://") || location.starts_with("http://");
