@@ -29,11 +29,18 @@ pub mod config_vars;
 pub mod error;
 pub mod formation;
 pub mod name;
+mod role;
+mod who;
 
 pub use apps::{Apps, Candidate, Config, InstanceStatus};
 pub use config_vars::{ConfigChanges, ConfigValue, ConfigVars};
 pub use error::{DeployError, ImageError, StartError};
 pub use event::Event;
-pub use ledger::{App, Build, BuildStatus, Key, Ledger, LedgerError, Release, ReleaseStatus};
+pub use ledger::{App, Build, BuildStatus, Ledger, LedgerError, Release, ReleaseStatus};
+pub use ledger::{
+    AuditEntry, AuditRecord, Authority, Grant, Holder, Key, Outcome, Revocation, Team, User,
+};
 pub use logs::LogLine;
 pub use name::{AppName, ConfigName, NotAName, ProcessType, ReleaseNumber};
+pub use role::Role;
+pub use who::{Grantee, TeamName, UserName};
