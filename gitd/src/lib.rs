@@ -7,9 +7,11 @@
 mod session;
 mod words;
 
+mod access;
 mod context;
 mod deploy;
 mod errors;
+mod expiry;
 mod output;
 mod queue;
 mod story;
@@ -17,6 +19,7 @@ mod story;
 pub mod commands;
 pub mod git;
 pub mod gone;
+pub mod network;
 pub mod platform;
 pub mod request;
 pub mod ssh;
@@ -24,6 +27,7 @@ pub mod ssh;
 pub use context::{Context, Settings};
 pub use errors::{Failure, chain};
 pub use gone::Gone;
-pub use platform::{Caller, Io, Platform};
+pub use network::Network;
+pub use platform::{Caller, Certificate, Io, Platform, Proof};
 pub use request::{RepoPath, Request};
 pub use ssh::Server;

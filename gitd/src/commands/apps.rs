@@ -22,7 +22,7 @@ pub(super) struct List {
 #[derive(Args)]
 pub(super) struct Create {
     /// Lower-case letters, digits and dashes, at most 30
-    name: AppName,
+    pub(super) name: AppName,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -31,7 +31,7 @@ pub(super) struct Create {
 /// Show where an app is and what it runs
 #[derive(Args)]
 pub(super) struct Info {
-    app: AppName,
+    pub(super) app: AppName,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -40,7 +40,7 @@ pub(super) struct Info {
 /// Destroy an app, with its releases, config, logs and repository
 #[derive(Args)]
 pub(super) struct Destroy {
-    app: AppName,
+    pub(super) app: AppName,
     /// The app's name once more
     #[arg(long, value_name = "APP")]
     confirm: Option<AppName>,
@@ -60,7 +60,7 @@ struct Shown {
 
 impl List {
     pub(super) async fn run(self, env: &mut Env<'_>) -> Result<(), Failure> {
-        let apps = env.ctx.apps.ledger().apps()?;
+        let apps = env.ctx.visible_apps(env.caller)?;
         if self.json {
             let shown: Vec<Shown> = apps.iter().map(|app| Shown::new(env, app)).collect();
             return env.print_json(&shown).await;

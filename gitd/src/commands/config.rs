@@ -15,7 +15,7 @@ use crate::{
 /// Show an app's config vars
 #[derive(Args)]
 pub(super) struct List {
-    app: AppName,
+    pub(super) app: AppName,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -27,14 +27,14 @@ pub(super) struct List {
 /// Print one config var's value
 #[derive(Args)]
 pub(super) struct Get {
-    app: AppName,
+    pub(super) app: AppName,
     name: ConfigName,
 }
 
 /// Set config vars; all of them make one release
 #[derive(Args)]
 pub(super) struct Set {
-    app: AppName,
+    pub(super) app: AppName,
     /// NAME=value
     #[arg(required = true, value_name = "NAME=VALUE")]
     vars: Vec<String>,
@@ -43,7 +43,7 @@ pub(super) struct Set {
 /// Unset config vars; all of them make one release
 #[derive(Args)]
 pub(super) struct Unset {
-    app: AppName,
+    pub(super) app: AppName,
     #[arg(required = true)]
     names: Vec<ConfigName>,
 }

@@ -14,7 +14,7 @@ const LINES_MAX: usize = 10_000;
 /// Show an app's log
 #[derive(Args)]
 pub(super) struct Logs {
-    app: AppName,
+    pub(super) app: AppName,
     /// Number of lines, at most 10000
     #[arg(short = 'n', long, default_value_t = LINES_DEFAULT)]
     num: usize,

@@ -17,7 +17,7 @@ const QUANTITY_MAX: u32 = 100;
 /// List an app's instances
 #[derive(Args)]
 pub(super) struct List {
-    app: AppName,
+    pub(super) app: AppName,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -26,7 +26,7 @@ pub(super) struct List {
 /// Scale process types, or show the scale in a form that can be fed back
 #[derive(Args)]
 pub(super) struct Scale {
-    app: AppName,
+    pub(super) app: AppName,
     /// `web=2`, `worker+1`, `worker-1`
     #[arg(value_name = "TYPE=QUANTITY", allow_hyphen_values = true)]
     changes: Vec<String>,
@@ -35,7 +35,7 @@ pub(super) struct Scale {
 /// Replace instances by new ones, without a failed request
 #[derive(Args)]
 pub(super) struct Restart {
-    app: AppName,
+    pub(super) app: AppName,
     /// A process type such as `web`, or one instance such as `web.1`
     which: Option<String>,
 }
@@ -84,9 +84,13 @@ impl List {
 }
 
 impl Scale {
+    pub(super) fn only_shows(&self) -> bool {
+        self.changes.is_empty()
+    }
+
     pub(super) async fn run(self, env: &mut Env<'_>) -> Result<(), Failure> {
         let formation = env.ctx.apps.ledger().formation(&self.app)?;
-        if self.changes.is_empty() {
+        if self.only_shows() {
             env.print(&format!("{}\n", output::formation(&formation)))
                 .await;
             return Ok(());

@@ -16,7 +16,7 @@ const RELEASES_DEFAULT: usize = 15;
 /// List an app's releases, newest first
 #[derive(Args)]
 pub(super) struct List {
-    app: AppName,
+    pub(super) app: AppName,
     /// Number of releases
     #[arg(short = 'n', long, default_value_t = RELEASES_DEFAULT)]
     num: usize,
@@ -28,7 +28,7 @@ pub(super) struct List {
 /// Go back to an earlier release: its image and its config, as a new release
 #[derive(Args)]
 pub(super) struct Rollback {
-    app: AppName,
+    pub(super) app: AppName,
     /// For example v3; the one before the current when absent
     release: Option<ReleaseNumber>,
 }

@@ -17,7 +17,7 @@ use crate::errors::Failure;
 /// Run a one-off process, such as a migration or a console
 #[derive(Args)]
 pub(super) struct Run {
-    app: AppName,
+    pub(super) app: AppName,
     /// The command and its arguments
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
     command: Vec<String>,
