@@ -16,6 +16,7 @@ transcripts! {
     builds
     run
     keys
+    access
     help
     other_branches
     json
