@@ -4,15 +4,18 @@
 //! session answers it: a push flows through [`git`] and lands in `deploy`, anything else is one of the [`commands`]. What
 //! the session sees of all that is the [`Platform`]; the [`Context`] is it.
 
+mod run_line;
 mod session;
 mod words;
 
 mod access;
 mod context;
 mod deploy;
+mod dotenv;
 mod errors;
 mod expiry;
 mod output;
+mod quantity;
 mod queue;
 mod story;
 

@@ -5,6 +5,9 @@
 
 mod apps;
 mod builds;
+mod checks;
+mod domains;
+mod limits;
 mod releases;
 
 mod access;
@@ -15,6 +18,7 @@ mod teams;
 mod users;
 
 mod schema;
+mod stopped;
 
 use std::{
     fmt,
@@ -30,10 +34,10 @@ use std::{
 
 use rusqlite::Connection;
 
-use crate::{AppName, ReleaseNumber, TeamName, UserName};
+use crate::{AppName, Domain, ReleaseNumber, TeamName, UserName};
 
 pub use access::Grant;
-pub use apps::App;
+pub use apps::{App, Lock};
 pub use audit::{AuditEntry, AuditRecord, Outcome};
 pub use authorities::{Authority, Revocation};
 pub use builds::{Build, BuildStatus};
@@ -58,6 +62,8 @@ pub enum LedgerError {
     NoApp(AppName),
     #[error("the name `{0}` is taken")]
     NameTaken(AppName),
+    #[error("the domain `{0}` is taken")]
+    DomainTaken(Domain),
     #[error("`{app}` has no release {number}")]
     NoRelease { app: AppName, number: ReleaseNumber },
     #[error("`{app}` has no build {number}")]
@@ -121,6 +127,15 @@ impl Ledger {
 
     fn people_changed(&self) {
         self.people.fetch_add(1, Ordering::Release);
+    }
+
+    /// Reads the whole file: `None` when it is whole, else the first thing that is wrong with it.
+    pub fn check(&self) -> Result<Option<String>, LedgerError> {
+        let found: String = self
+            .lock()
+            .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
+            .doing("check the ledger")?;
+        Ok((found != "ok").then_some(found))
     }
 
     fn lock(&self) -> MutexGuard<'_, Connection> {
@@ -189,6 +204,7 @@ mod tests {
                 by: "ann".into(),
                 commit: Some("1a2b3c4d".into()),
                 git_ref: Some("refs/heads/main".into()),
+                quiet: false,
             };
             self.ledger.create_release(&app.name, new).unwrap()
         }

@@ -18,6 +18,9 @@ transcripts! {
     keys
     access
     help
+    names
+    front
+    completion
     other_branches
     json
     image

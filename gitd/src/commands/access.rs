@@ -9,6 +9,7 @@ use crate::{errors::Failure, output};
 
 /// List who has access to an app; administrators always have
 #[derive(Args)]
+#[command(after_help = "Example:\n  access shop")]
 pub(super) struct List {
     pub(super) app: AppName,
     /// Print JSON
@@ -18,6 +19,9 @@ pub(super) struct List {
 
 /// Give a user or a @team a role: viewer, deployer, operator or owner
 #[derive(Args)]
+#[command(
+    after_help = "Examples:\n  access:add shop grace deployer\n  access:add shop @backend viewer"
+)]
 pub(super) struct Add {
     pub(super) app: AppName,
     /// A user, or @TEAM
@@ -27,6 +31,7 @@ pub(super) struct Add {
 
 /// Take the role of a user or a @team away
 #[derive(Args)]
+#[command(after_help = "Example:\n  access:remove shop @backend")]
 pub(super) struct Remove {
     pub(super) app: AppName,
     /// A user, or @TEAM
@@ -35,6 +40,7 @@ pub(super) struct Remove {
 
 /// Show who you are here
 #[derive(Args)]
+#[command(after_help = "Example:\n  whoami --json")]
 pub(super) struct Whoami {
     /// Print JSON
     #[arg(long)]

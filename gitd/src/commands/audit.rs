@@ -40,6 +40,7 @@ const PLAIN: &[&str] = &[
 
 /// Show what was changed, by whom, from where; the newest last
 #[derive(Args)]
+#[command(after_help = "Examples:\n  audit -n 20\n  audit shop --json")]
 pub(super) struct Audit {
     /// Of one app; all when absent
     pub(super) app: Option<AppName>,

@@ -12,6 +12,7 @@ use crate::{
 
 /// List the certificate authorities, and what is revoked
 #[derive(Args)]
+#[command(after_help = "Example:\n  ca")]
 pub(super) struct List {
     /// Print JSON
     #[arg(long)]
@@ -20,6 +21,7 @@ pub(super) struct List {
 
 /// Trust the authority whose public key comes on stdin: ca:add NAME < ca.pub
 #[derive(Args)]
+#[command(after_help = "Example:\n  ca:add office < ca.pub")]
 pub(super) struct Add {
     /// What to call it; the key's own comment when absent
     name: Option<String>,
@@ -27,6 +29,7 @@ pub(super) struct Add {
 
 /// Trust an authority no longer; what its certificates have open ends
 #[derive(Args)]
+#[command(after_help = "Example:\n  ca:remove office")]
 pub(super) struct Remove {
     /// Its name or its SHA256:... fingerprint
     authority: String,
@@ -34,6 +37,7 @@ pub(super) struct Remove {
 
 /// Revoke certificates
 #[derive(Args)]
+#[command(after_help = "Examples:\n  ca:revoke serial:7\n  ca:revoke id:grace@laptop")]
 pub(super) struct Revoke {
     /// serial:NUMBER, id:KEY-ID, or SHA256:... of the certified key
     certificate: String,
@@ -41,6 +45,7 @@ pub(super) struct Revoke {
 
 /// Take a revocation back
 #[derive(Args)]
+#[command(after_help = "Example:\n  ca:unrevoke serial:7")]
 pub(super) struct Unrevoke {
     /// As `ca` shows it
     certificate: String,

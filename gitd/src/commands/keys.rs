@@ -17,6 +17,7 @@ use crate::{
 
 /// List your keys; an administrator sees everybody's
 #[derive(Args)]
+#[command(after_help = "Examples:\n  keys\n  keys --app shop")]
 pub(super) struct List {
     /// The deploy keys of an app
     #[arg(short, long)]
@@ -28,6 +29,9 @@ pub(super) struct List {
 
 /// Add the public key that comes on stdin: keys:add NAME < ~/.ssh/id_ed25519.pub
 #[derive(Args)]
+#[command(
+    after_help = "Examples:\n  keys:add laptop < ~/.ssh/id_ed25519.pub\n  keys:add --user grace < grace.pub\n  keys:add ci --app shop --role deployer --expires 30d < ci.pub"
+)]
 pub(super) struct Add {
     /// What to call it; the key's own comment when absent
     name: Option<String>,
@@ -47,6 +51,7 @@ pub(super) struct Add {
 
 /// Remove a key; what it has open ends
 #[derive(Args)]
+#[command(after_help = "Examples:\n  keys:remove laptop\n  keys:remove ci --app shop")]
 pub(super) struct Remove {
     /// Its name or its SHA256:... fingerprint
     key: String,

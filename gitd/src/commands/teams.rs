@@ -9,6 +9,7 @@ use crate::{errors::Failure, output};
 
 /// List your teams; an administrator sees all
 #[derive(Args)]
+#[command(after_help = "Example:\n  teams")]
 pub(super) struct List {
     /// Print JSON
     #[arg(long)]
@@ -17,18 +18,21 @@ pub(super) struct List {
 
 /// Create a team; give it access with: access:add APP @TEAM ROLE
 #[derive(Args)]
+#[command(after_help = "Example:\n  teams:create backend")]
 pub(super) struct Create {
     team: TeamName,
 }
 
 /// Destroy a team, with the access that it gave
 #[derive(Args)]
+#[command(after_help = "Example:\n  teams:destroy backend")]
 pub(super) struct Destroy {
     team: TeamName,
 }
 
 /// Add a user to a team
 #[derive(Args)]
+#[command(after_help = "Example:\n  teams:add backend grace")]
 pub(super) struct Add {
     team: TeamName,
     user: UserName,
@@ -36,6 +40,7 @@ pub(super) struct Add {
 
 /// Remove a user from a team
 #[derive(Args)]
+#[command(after_help = "Example:\n  teams:remove backend grace")]
 pub(super) struct Remove {
     team: TeamName,
     user: UserName,

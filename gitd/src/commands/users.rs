@@ -12,6 +12,7 @@ use crate::{
 
 /// List the users
 #[derive(Args)]
+#[command(after_help = "Example:\n  users --json")]
 pub(super) struct List {
     /// Print JSON
     #[arg(long)]
@@ -20,6 +21,7 @@ pub(super) struct List {
 
 /// Add a user, who may create apps and has no access to any yet
 #[derive(Args)]
+#[command(after_help = "Examples:\n  users:add grace\n  users:add root@desk --admin")]
 pub(super) struct Add {
     name: UserName,
     /// May do everything
@@ -29,18 +31,21 @@ pub(super) struct Add {
 
 /// Remove a user, with keys and access; what they have open ends
 #[derive(Args)]
+#[command(after_help = "Example:\n  users:remove grace")]
 pub(super) struct Remove {
     name: UserName,
 }
 
 /// Make a user an administrator
 #[derive(Args)]
+#[command(after_help = "Example:\n  users:promote grace")]
 pub(super) struct Promote {
     name: UserName,
 }
 
 /// Make an administrator an ordinary user
 #[derive(Args)]
+#[command(after_help = "Example:\n  users:demote grace")]
 pub(super) struct Demote {
     name: UserName,
 }
