@@ -62,6 +62,9 @@ pub(crate) struct Args {
     /// Certificate authority whose OpenSSH user certificates are taken; a principal names a user
     #[arg(long, value_name = "FILE")]
     user_ca: Vec<PathBuf>,
+    /// Networks whose failed logins are not punished, such as an office's or a load balancer's
+    #[arg(long, value_name = "NETWORK", default_values = ["127.0.0.0/8", "::1"])]
+    ssh_exempt: Vec<gitd::Network>,
     /// What builds and instances stand on
     #[arg(long, value_name = "NAME", default_value = "host")]
     stack: String,
@@ -98,7 +101,13 @@ async fn serve(args: Args) -> Result<(), Box<dyn Error>> {
     };
     let router = Router::start(&config, table.clone(), lines)
         .map_err(|error| format!("cannot listen on {}: {error}", args.http))?;
-    let server = Server::bind(args.ssh, data.join("host_keys")).await?;
+    let policy = gitd::ssh::Policy {
+        exempt: args.ssh_exempt.clone(),
+        ..Default::default()
+    };
+    let server = Server::bind(args.ssh, data.join("host_keys"))
+        .await?
+        .with_policy(policy);
 
     let store = Store::open(&data.join("store"))?;
     let stack = Stack::open(&args.stack, &store)?;

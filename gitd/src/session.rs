@@ -119,7 +119,7 @@ fn audit<P: Platform>(
     match received {
         Ok(received) => {
             for (update, answer) in &received.updates {
-                let result = answer.as_ref().map(|()| ()).map_err(String::as_str);
+                let result = answer.as_ref().copied().map_err(String::as_str);
                 platform.pushed(caller, path, &format!("push {update}"), result);
             }
         }

@@ -1,15 +1,26 @@
 //! One client: proves its key, opens channels, and asks for one thing on each. Everything else is refused.
 
-use std::{collections::HashMap, net::SocketAddr, sync::Arc};
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use russh::{
-    Channel, ChannelId, ChannelOpenFailure, Pty, Sig,
+    Channel, ChannelId, ChannelOpenFailure, ChannelWriteHalf, Pty, Sig,
     keys::{Algorithm, Certificate, HashAlg, PublicKey},
     server::{Auth, ChannelOpenHandle, Handler, Msg, PublicKeyOffer, Session, VerifiedPublicKey},
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
-use super::{Shared, certificate, channel, connection::Ending};
+use super::{
+    Shared, certificate, channel,
+    connection::Ending,
+    inflow::{Inbox, Windows},
+};
 use crate::{
     gone::Gone,
     platform::{Caller, Platform, Proof},
@@ -26,11 +37,14 @@ const GIT_PROTOCOL_MAX: usize = 256;
 pub(super) struct Client<P> {
     shared: Shared<P>,
     remote: SocketAddr,
+    /// A key was refused.
+    failed: Arc<AtomicBool>,
     /// Set by a verified signature, and by nothing else.
     known: Option<Known>,
     authenticated: Option<oneshot::Sender<Known>>,
     channels_free: Arc<Semaphore>,
     channels: HashMap<ChannelId, State>,
+    windows: Windows,
     ending: watch::Receiver<Option<Ending>>,
 }
 
@@ -49,7 +63,8 @@ enum State {
 }
 
 struct Open {
-    channel: Channel<Msg>,
+    inbox: Inbox,
+    write: ChannelWriteHalf<Msg>,
     permit: OwnedSemaphorePermit,
     git_protocol: Option<String>,
     tty: bool,
@@ -59,6 +74,7 @@ impl<P: Platform> Client<P> {
     pub(super) fn new(
         shared: Shared<P>,
         remote: SocketAddr,
+        failed: Arc<AtomicBool>,
         authenticated: oneshot::Sender<Known>,
         channels_free: Arc<Semaphore>,
         ending: watch::Receiver<Option<Ending>>,
@@ -66,10 +82,12 @@ impl<P: Platform> Client<P> {
         Self {
             shared,
             remote,
+            failed,
             known: None,
             authenticated: Some(authenticated),
             channels_free,
             channels: HashMap::new(),
+            windows: Windows::default(),
             ending,
         }
     }
@@ -85,8 +103,13 @@ impl<P: Platform> Client<P> {
         self.known = known;
         match self.known {
             Some(_) => Auth::Accept,
-            None => Auth::reject(),
+            None => self.refuse(),
         }
+    }
+
+    fn refuse(&self) -> Auth {
+        self.failed.store(true, Ordering::Relaxed);
+        Auth::reject()
     }
 
     fn open_channel(&mut self, id: ChannelId) -> Option<&mut Open> {
@@ -121,7 +144,8 @@ impl<P: Platform> Client<P> {
             shared: self.shared.clone(),
             caller,
             request,
-            channel: open.channel,
+            inbox: open.inbox,
+            write: open.write,
             permit: open.permit,
             git_protocol: open.git_protocol,
             tty: open.tty,
@@ -180,7 +204,7 @@ impl<P: Platform> Handler for Client<P> {
                 || self.known(user, of_key(offer.public_key)).is_some());
         Ok(match welcome {
             true => Auth::Accept,
-            false => Auth::reject(),
+            false => self.refuse(),
         })
     }
 
@@ -225,22 +249,40 @@ impl<P: Platform> Handler for Client<P> {
             reply.reject(ChannelOpenFailure::ResourceShortage).await;
             return Ok(());
         };
+        let id = channel.id();
+        let (read, write) = channel.split();
         let open = Open {
-            channel,
+            inbox: Inbox::open(read, self.windows.open(id)),
+            write,
             permit,
             git_protocol: None,
             tty: false,
         };
-        self.channels
-            .insert(open.channel.id(), State::Open(Box::new(open)));
+        self.channels.insert(id, State::Open(Box::new(open)));
         reply.accept().await;
         Ok(())
     }
 
     async fn channel_close(&mut self, id: ChannelId, _: &mut Session) -> Result<(), russh::Error> {
+        self.windows.close(id);
         if let Some(State::Running(gone)) = self.channels.remove(&id) {
             gone.set();
         }
+        Ok(())
+    }
+
+    fn adjust_window(&mut self, id: ChannelId, current: u32) -> u32 {
+        self.windows.next(id, current)
+    }
+
+    /// It is in the channel's inbox already.
+    async fn data(
+        &mut self,
+        id: ChannelId,
+        data: &[u8],
+        _: &mut Session,
+    ) -> Result<(), russh::Error> {
+        self.windows.probed(id, data.len()).await;
         Ok(())
     }
 

@@ -1,6 +1,11 @@
 //! One TCP connection, from the first byte to its ending.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{Arc, atomic::AtomicBool},
+    time::{Duration, Instant},
+};
 
 use russh::Disconnect;
 use tokio::{
@@ -13,12 +18,11 @@ use super::{
     Shared,
     client::{CHANNELS_MAX, Client, Known},
     door::Place,
+    penalty::Suspect,
     socket::{Cut, Socket},
 };
 use crate::platform::Platform;
 
-/// From the first byte to a verified signature.
-const AUTHENTICATION_MAX: Duration = Duration::from_secs(20);
 /// A key that was removed, or has expired, keeps its connections no longer than this.
 const KEY_CHECK: Duration = Duration::from_secs(3);
 /// For a client that is told to disconnect to do so.
@@ -39,6 +43,9 @@ pub(super) async fn serve<P: Platform>(
     remote: SocketAddr,
     place: Place,
 ) {
+    if let Some(left) = shared.penalties.left(remote.ip(), Instant::now()) {
+        return turn_away(&tcp, left);
+    }
     let (socket, cut) = match Socket::new(tcp) {
         Ok(made) => made,
         Err(error) => return tracing::debug!(%remote, %error, "connection broke at once"),
@@ -46,15 +53,18 @@ pub(super) async fn serve<P: Platform>(
     let (ended, ending) = watch::channel(None);
     let (authenticated, known) = oneshot::channel();
     let channels = Arc::new(Semaphore::new(CHANNELS_MAX));
+    let failed = Arc::new(AtomicBool::new(false));
     let client = Client::new(
         shared.clone(),
         remote,
+        Arc::clone(&failed),
         authenticated,
         Arc::clone(&channels),
         ending,
     );
     let running = russh::server::run_stream(shared.config.clone(), socket, client);
-    let result = run(&shared, running, place, known, &channels, cut).await;
+    let suspect = shared.penalties.suspect(remote.ip(), failed);
+    let result = run(&shared, running, place, known, &channels, cut, suspect).await;
     let how = ending_of(&result);
     tracing::debug!(%remote, ?how, "connection ended");
     _ = ended.send(Some(how));
@@ -67,21 +77,28 @@ async fn run<P: Platform>(
     mut known: oneshot::Receiver<Known>,
     channels: &Semaphore,
     cut: Cut,
+    mut suspect: Suspect,
 ) -> Result<(), russh::Error> {
-    let deadline = sleep(AUTHENTICATION_MAX);
+    let deadline = sleep(shared.authentication_max);
     tokio::pin!(deadline);
     let mut stopping = shared.stopping.clone();
     // The client's version line comes first, and may not come.
     let mut session = tokio::select! {
         running = running => running?,
-        () = &mut deadline => return Ok(()),
+        () = &mut deadline => {
+            suspect.is_slow();
+            return Ok(());
+        }
         () = place.lost() => return Ok(()),
         _ = stopping.wait_for(|stop| *stop) => return Ok(()),
     };
     let known = tokio::select! {
         result = &mut session => return result,
         known = &mut known => known.ok(),
-        () = &mut deadline => None,
+        () = &mut deadline => {
+            suspect.is_slow();
+            None
+        }
         () = place.lost() => None,
         _ = stopping.wait_for(|stop| *stop) => None,
     };
@@ -90,6 +107,7 @@ async fn run<P: Platform>(
         cut.cut();
         return session.await;
     };
+    suspect.is_cleared();
     let reason = tokio::select! {
         result = &mut session => return result,
         () = unknown(shared, &known) => "this key no longer opens the door",
@@ -106,6 +124,16 @@ async fn run<P: Platform>(
             session.await
         }
     }
+}
+
+/// A line before the version is for people (RFC 4253 4.2).
+fn turn_away(tcp: &TcpStream, left: Duration) {
+    let line = format!(
+        "Too many failed logins from your address; try again in {} s\r\n",
+        left.as_secs() + 1
+    );
+    // Whoever does not read it has to wait all the same.
+    _ = tcp.try_write(line.as_bytes());
 }
 
 /// Completes when the key was removed, has expired, or belongs to somebody else by now.

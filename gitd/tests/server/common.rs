@@ -13,6 +13,7 @@ use std::{
 use gitd::{
     Caller, Gone, Io, Platform, Proof, RepoPath, Server,
     git::{Decision, Landing, Limits, RefUpdate, Repo, Sideband},
+    ssh::Policy,
 };
 use release::Holder;
 use tokio::{
@@ -48,6 +49,22 @@ impl TestServer {
     }
 
     pub(crate) fn with_limits(limits: Limits) -> Self {
+        Self::with(limits, Self::lenient())
+    }
+
+    /// As `slipway up` has it: all of a test comes from here.
+    fn lenient() -> Policy {
+        Policy {
+            exempt: vec!["127.0.0.0/8".parse().expect("a network")],
+            ..Policy::default()
+        }
+    }
+
+    pub(crate) fn with_policy(policy: Policy) -> Self {
+        Self::with(Limits::default(), policy)
+    }
+
+    fn with(limits: Limits, policy: Policy) -> Self {
         let dir = tempfile::tempdir().expect("temporary directory");
         let runtime = Runtime::new().expect("runtime");
         let platform = Arc::new(TestPlatform {
@@ -61,7 +78,8 @@ impl TestServer {
         let any = "127.0.0.1:0".parse().expect("an address");
         let server = runtime
             .block_on(Server::bind(any, dir.path().join("host_keys")))
-            .expect("listens");
+            .expect("listens")
+            .with_policy(policy);
         let address = server.local_addr().expect("bound");
         let fingerprints = server.fingerprints().to_vec();
         let (stop, stopped) = oneshot::channel();
@@ -291,6 +309,23 @@ impl Platform for TestPlatform {
             }
             ["cat"] => {
                 _ = tokio::io::copy(&mut io.stdin, &mut io.stdout).await;
+                0
+            }
+            // All its output before it reads: as many bytes as it says.
+            ["talk-then-count", bytes] => {
+                let left: usize = bytes.parse().expect("a number");
+                _ = io.stdout.write_all(&vec![b'y'; left]).await;
+                let read = tokio::io::copy(&mut io.stdin, &mut tokio::io::sink()).await;
+                _ = io
+                    .stderr
+                    .write_all(format!("{}\n", read.unwrap_or(0)).as_bytes())
+                    .await;
+                0
+            }
+            // Reads nothing before the client has gone.
+            ["deaf"] => {
+                self.event("deaf");
+                io.gone.await;
                 0
             }
             ["status", code] => code.parse().expect("a number"),

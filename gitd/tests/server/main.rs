@@ -1,6 +1,8 @@
 //! The server from outside: stock `git`, stock `ssh`, and hostile bytes.
 
 mod common;
+mod flow;
 mod hostile;
 mod push;
 mod ssh;
+mod strangers;
