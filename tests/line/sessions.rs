@@ -17,6 +17,7 @@ transcripts! {
     run
     keys
     access
+    certificates
     help
     names
     front

@@ -138,3 +138,58 @@ impl Key {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use release::{Role, UserName};
+
+    use super::*;
+
+    #[test]
+    fn a_key_opens_the_door_until_it_expires_and_says_whose_it_is() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let ledger = Ledger::open(&dir.path().join("ledger.db")).expect("opens");
+        let ann: UserName = "ann".parse().expect("a name");
+        ledger.add_user(&ann, true).expect("adds");
+        let add = |fingerprint: &str, expires_at| {
+            let key = release::Key {
+                fingerprint: fingerprint.into(),
+                name: "desk".into(),
+                holder: Holder::User("ann".into()),
+                public: "ssh-ed25519 AAAA".into(),
+                added_at: 1,
+                expires_at,
+            };
+            assert!(ledger.add_key(&key).expect("adds"));
+        };
+        add("SHA256:1", None);
+        add("SHA256:2", Some(100));
+        let directory = Directory::load(&ledger).expect("loads");
+        let caller = |fingerprint: &str, now| {
+            let proof = Proof::Key(fingerprint.to_owned());
+            directory.caller(&proof, ([192, 0, 2, 1], 1).into(), now)
+        };
+        assert!(caller("SHA256:1", 1_000_000).is_some_and(|caller| caller.admin));
+        assert!(caller("SHA256:2", 99).is_some_and(|caller| caller.user == "ann"));
+        assert_eq!(caller("SHA256:2", 100), None);
+        assert_eq!(caller("SHA256:3", 1), None);
+    }
+
+    #[test]
+    fn a_deploy_key_of_a_user_s_name_is_not_the_user() {
+        let key = Key {
+            name: "ann".into(),
+            holder: Holder::App {
+                id: 1,
+                role: Role::Deployer,
+            },
+            expires_at: None,
+        };
+        let mut directory = Directory::default();
+        directory.users.insert("ann".into(), true);
+        directory.keys.insert("SHA256:1".into(), key);
+        let proof = Proof::Key("SHA256:1".into());
+        let caller = directory.caller(&proof, ([192, 0, 2, 1], 1).into(), 1);
+        assert!(caller.is_some_and(|caller| !caller.admin && caller.user == "ann (deploy key)"));
+    }
+}

@@ -82,8 +82,8 @@ pub(super) async fn run<P: Platform>(job: Job<P>) {
     _ = job.handle.exit_status_request(id, u32::from(status)).await;
     _ = job.handle.eof(id).await;
     _ = job.handle.close(id).await;
-    // What the client still sends is taken and dropped until it closes too.
-    _ = pump.await;
+    // russh knows nothing of the channel from here on, and tells nobody of what the client still sends or that it closes.
+    pump.abort();
     drop(job.permit);
 }
 

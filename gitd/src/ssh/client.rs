@@ -249,6 +249,10 @@ impl<P: Platform> Handler for Client<P> {
             reply.reject(ChannelOpenFailure::ResourceShortage).await;
             return Ok(());
         };
+        // Of those that we closed first we hear no more.
+        self.windows.forget_closed();
+        let windows = &self.windows;
+        self.channels.retain(|id, _| windows.is_open(*id));
         let id = channel.id();
         let (read, write) = channel.split();
         let open = Open {

@@ -25,7 +25,7 @@ use crate::platform::Platform;
 
 /// A key that was removed, or has expired, keeps its connections no longer than this.
 const KEY_CHECK: Duration = Duration::from_secs(3);
-/// For a client that is told to disconnect to do so.
+/// For a client that has its answers, or is told to disconnect, to do so.
 const GOODBYE: Duration = Duration::from_secs(1);
 
 /// How a connection ended.
@@ -145,11 +145,12 @@ async fn unknown<P: Platform>(shared: &Shared<P>, known: &Known) {
     }
 }
 
-/// Requests hear of it by themselves, and answer; this waits until they have.
+/// Requests hear of it by themselves, and answer; this waits until they have, and their clients have read it.
 async fn stopped<P: Platform>(shared: &Shared<P>, channels: &Semaphore) {
     let mut stopping = shared.stopping.clone();
     _ = stopping.wait_for(|stop| *stop).await;
     _ = channels.acquire_many(CHANNELS_MAX as u32).await;
+    sleep(GOODBYE).await;
 }
 
 fn ending_of(result: &Result<(), russh::Error>) -> Ending {

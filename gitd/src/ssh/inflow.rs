@@ -25,6 +25,7 @@ use russh::{ChannelId, ChannelMsg, ChannelReadHalf};
 use tokio::{
     io::{AsyncRead, ReadBuf},
     sync::mpsc,
+    task::AbortHandle,
 };
 
 /// Throughput is at most the window per round trip: 80 MB/s at 100 ms.
@@ -55,6 +56,7 @@ pub(super) struct Windows<C = ChannelId>(HashMap<C, Backlog>);
 pub(super) struct Inbox {
     messages: mpsc::UnboundedReceiver<ChannelMsg>,
     backlog: Backlog,
+    drain: AbortHandle,
 }
 
 /// Into the input of a request; never waits.
@@ -83,6 +85,17 @@ impl<C: Copy + Eq + Hash> Windows<C> {
 
     pub(super) fn close(&mut self, channel: C) {
         self.0.remove(&channel);
+    }
+
+    /// Whether anything still takes what comes on it.
+    pub(super) fn is_open(&self, channel: C) -> bool {
+        let backlog = self.0.get(&channel);
+        backlog.is_some_and(|backlog| Arc::strong_count(&backlog.bytes) > 1)
+    }
+
+    pub(super) fn forget_closed(&mut self) {
+        self.0
+            .retain(|_, backlog| Arc::strong_count(&backlog.bytes) > 1);
     }
 
     /// The width from now on, after `channel` was widened to `now`. Beside a channel with a long backlog, one that is
@@ -139,8 +152,12 @@ fn weight(message: &ChannelMsg) -> usize {
 impl Inbox {
     pub(super) fn open(channel: ChannelReadHalf, backlog: Backlog) -> Self {
         let (queue, messages) = mpsc::unbounded_channel();
-        tokio::spawn(drain(channel, queue, backlog.clone()));
-        Self { messages, backlog }
+        let drain = tokio::spawn(drain(channel, queue, backlog.clone())).abort_handle();
+        Self {
+            messages,
+            backlog,
+            drain,
+        }
     }
 
     /// `None`: the connection has ended, or the backlog has overflowed.
@@ -174,6 +191,12 @@ impl Inbox {
     /// Data that no request wants.
     pub(super) fn drop_data(&self, data: &Bytes) {
         self.backlog.take(MESSAGE_BYTES + data.len());
+    }
+}
+
+impl Drop for Inbox {
+    fn drop(&mut self) {
+        self.drain.abort();
     }
 }
 
@@ -255,7 +278,7 @@ mod tests {
     fn a_long_backlog_narrows_the_windows_and_one_that_is_read_still_gets_its_own() {
         let (read, stalled) = (1, 2);
         let mut windows = Windows::default();
-        _ = windows.open(read);
+        let quiet = windows.open(read);
         let backlog = windows.open(stalled);
         assert_eq!(windows.next(stalled, WINDOW), WINDOW);
         backlog.add(&data(LONG));
@@ -264,8 +287,12 @@ mod tests {
         assert_eq!(windows.next(read, WINDOW), PROBE);
         backlog.take(LONG);
         assert_eq!(windows.next(stalled, PROBE), WINDOW);
+        assert!(windows.is_open(read) && windows.is_open(stalled));
+        drop(quiet);
+        windows.forget_closed();
+        assert!(!windows.is_open(read) && windows.is_open(stalled));
         windows.close(stalled);
-        assert_eq!(windows.next(stalled, PROBE), WINDOW);
+        assert!(!windows.is_open(stalled));
     }
 
     #[test]

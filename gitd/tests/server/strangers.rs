@@ -124,23 +124,66 @@ fn an_identity_that_was_only_offered_is_not_taken() {
     assert!(code == 0 && said.contains("hello bob"), "{said}");
 }
 
+/// From PyPI; `.ci/run` installs them.
+fn tool(name: &str) -> Option<Command> {
+    let Some(folder) = std::env::var_os("SLIPWAY_SSH_TOOLS") else {
+        assert!(
+            std::env::var_os("CI").is_none(),
+            "SLIPWAY_SSH_TOOLS does not name the folder of `{name}`"
+        );
+        return None;
+    };
+    Some(Command::new(std::path::Path::new(&folder).join(name)))
+}
+
+/// Paramiko: a command with input, thirty one after the other, ten channels at a time and no more, no forwarding, no file transfer.
+const CLIENT: &str = r#"
+import paramiko, sys
+address, port, key = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+client = paramiko.SSHClient()
+client.set_missing_host_key_policy(paramiko.AutoAddPolicy())
+client.connect(address, port, "git", key_filename=key, allow_agent=False, look_for_keys=False)
+stdin, stdout, stderr = client.exec_command("cat")
+stdin.write("x" * 3_000_000); stdin.channel.shutdown_write()
+assert len(stdout.read()) == 3_000_000 and stdout.channel.recv_exit_status() == 0
+assert client.exec_command("status 7")[1].channel.recv_exit_status() == 7
+def refused(act):
+    try: act()
+    except (paramiko.SSHException, EOFError): return True
+transport = client.get_transport()
+for n in range(30): assert client.exec_command(f"status {n}")[1].channel.recv_exit_status() == n
+held = []
+while not refused(lambda: held.append(transport.open_session())): assert len(held) < 12
+assert len(held) == 10, len(held)
+for channel in held: channel.close()
+assert refused(lambda: transport.open_channel("direct-tcpip", ("127.0.0.1", 1), ("127.0.0.1", 1)))
+assert refused(lambda: transport.request_port_forward("", 0))
+assert refused(lambda: client.open_sftp())
+print("fine")
+"#;
+
+#[test]
+fn paramiko_is_served_as_openssh_is() {
+    let server = TestServer::start();
+    let Some(mut python) = tool("python") else {
+        return;
+    };
+    let (key, port) = (server.key("alice"), server.address.port().to_string());
+    let (_, said) = outcome(python.args(["-c", CLIENT, "127.0.0.1", &port]).arg(key));
+    assert!(said.starts_with("fine\n"), "{said}");
+}
+
 #[test]
 fn an_auditor_finds_nothing() {
     let server = TestServer::start();
     let port = server.address.port().to_string();
-    let audit = Command::new("ssh-audit")
-        .args(["-b", "-p", &port, "127.0.0.1"])
-        .output();
-    let audit = match audit {
-        Ok(audit) => audit,
-        Err(error) => {
-            assert!(
-                std::env::var_os("CI").is_none(),
-                "ssh-audit cannot be started: {error}"
-            );
-            return;
-        }
+    let Some(mut auditor) = tool("ssh-audit") else {
+        return;
     };
+    let audit = auditor
+        .args(["-b", "-p", &port, "127.0.0.1"])
+        .output()
+        .expect("starts");
     let said = text(&audit.stdout);
     assert!(said.contains("(kex) mlkem768x25519-sha256"), "{said}");
     // Clients of before OpenSSH 9.9, still everywhere, have no other key exchange in common with us.
