@@ -59,6 +59,9 @@ pub(crate) struct Args {
     /// Public keys that administer; ~/.ssh/*.pub when absent
     #[arg(long, value_name = "FILE")]
     admin_key: Vec<PathBuf>,
+    /// Certificate authority whose OpenSSH user certificates are taken; a principal names a user
+    #[arg(long, value_name = "FILE")]
+    user_ca: Vec<PathBuf>,
     /// What builds and instances stand on
     #[arg(long, value_name = "NAME", default_value = "host")]
     stack: String,
@@ -113,6 +116,7 @@ async fn serve(args: Args) -> Result<(), Box<dyn Error>> {
     })
     .await?;
     let made_key = admin::add_keys(apps.ledger(), &args.admin_key, &data)?;
+    admin::add_authorities(apps.ledger(), &args.user_ca)?;
     let builder = builder(&data, store, spawner.clone(), stack)?;
     let settings = Settings {
         data: data.clone(),

@@ -1,7 +1,7 @@
 //! `apps`: list, create, show, rename, clone, hand over and destroy.
 
 use clap::Args;
-use release::{App, AppName};
+use release::{App, AppName, UserName};
 use serde::Serialize;
 
 use super::{Env, lock};
@@ -24,7 +24,7 @@ pub(super) struct List {
 #[command(after_help = "Example:\n  apps:create shop")]
 pub(super) struct Create {
     /// Lower-case letters, digits and dashes, at most 30
-    name: AppName,
+    pub(super) name: AppName,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -34,7 +34,7 @@ pub(super) struct Create {
 #[derive(Args)]
 #[command(after_help = "Example:\n  apps:info shop")]
 pub(super) struct Info {
-    app: AppName,
+    pub(super) app: AppName,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -44,7 +44,7 @@ pub(super) struct Info {
 #[derive(Args)]
 #[command(after_help = "Example:\n  apps:destroy shop --confirm shop")]
 pub(super) struct Destroy {
-    app: AppName,
+    pub(super) app: AppName,
     /// The app's name once more
     #[arg(long, value_name = "APP")]
     confirm: Option<AppName>,
@@ -59,7 +59,7 @@ pub(super) struct Destroy {
 #[derive(Args)]
 #[command(after_help = "Example:\n  apps:rename shop store")]
 pub(super) struct Rename {
-    app: AppName,
+    pub(super) app: AppName,
     /// The new name
     name: AppName,
 }
@@ -71,7 +71,7 @@ pub(super) struct Rename {
 #[derive(Args)]
 #[command(after_help = "Example:\n  apps:clone shop shop-staging")]
 pub(super) struct CloneApp {
-    app: AppName,
+    pub(super) app: AppName,
     /// The new app's name
     name: AppName,
 }
@@ -80,8 +80,8 @@ pub(super) struct CloneApp {
 #[derive(Args)]
 #[command(after_help = "Example:\n  apps:transfer shop grace")]
 pub(super) struct Transfer {
-    app: AppName,
-    user: String,
+    pub(super) app: AppName,
+    user: UserName,
 }
 
 #[derive(Serialize)]
@@ -99,7 +99,7 @@ struct Shown {
 
 impl List {
     pub(super) async fn run(self, env: &mut Env<'_>) -> Result<(), Failure> {
-        let apps = env.ctx.apps.ledger().apps()?;
+        let apps = env.ctx.visible_apps(env.caller)?;
         if self.json {
             let shown: Vec<Shown> = apps.iter().map(|app| Shown::new(env, app)).collect();
             return env.print_json(&shown).await;
@@ -218,14 +218,7 @@ impl CloneApp {
 impl Transfer {
     pub(super) async fn run(self, env: &mut Env<'_>) -> Result<(), Failure> {
         let ledger = env.ctx.apps.ledger();
-        ledger.app(&self.app)?;
-        let known = ledger.keys()?.into_iter().any(|key| key.name == self.user);
-        if !known {
-            return Err(
-                Failure::new(format!("there is no user `{}`", self.user)).hint("Type: keys")
-            );
-        }
-        ledger.set_owner(&self.app, &self.user)?;
+        ledger.transfer_app(&self.app, &self.user)?;
         let text = format!("Transfer to {} by user {}", self.user, env.caller.user);
         env.ctx.apps.note(&self.app, &text);
         env.narrate(&format!("`{}` belongs to `{}` now.", self.app, self.user))

@@ -11,15 +11,15 @@ use tokio::{
 
 use super::{
     Shared,
-    client::{CHANNELS_MAX, Client},
+    client::{CHANNELS_MAX, Client, Known},
     door::Place,
     socket::{Cut, Socket},
 };
-use crate::platform::{Caller, Platform};
+use crate::platform::Platform;
 
 /// From the first byte to a verified signature.
 const AUTHENTICATION_MAX: Duration = Duration::from_secs(20);
-/// A key that was removed keeps its connections no longer than this.
+/// A key that was removed, or has expired, keeps its connections no longer than this.
 const KEY_CHECK: Duration = Duration::from_secs(3);
 /// For a client that is told to disconnect to do so.
 const GOODBYE: Duration = Duration::from_secs(1);
@@ -44,7 +44,7 @@ pub(super) async fn serve<P: Platform>(
         Err(error) => return tracing::debug!(%remote, %error, "connection broke at once"),
     };
     let (ended, ending) = watch::channel(None);
-    let (authenticated, caller) = oneshot::channel();
+    let (authenticated, known) = oneshot::channel();
     let channels = Arc::new(Semaphore::new(CHANNELS_MAX));
     let client = Client::new(
         shared.clone(),
@@ -54,7 +54,7 @@ pub(super) async fn serve<P: Platform>(
         ending,
     );
     let running = russh::server::run_stream(shared.config.clone(), socket, client);
-    let result = run(&shared, running, place, caller, &channels, cut).await;
+    let result = run(&shared, running, place, known, &channels, cut).await;
     let how = ending_of(&result);
     tracing::debug!(%remote, ?how, "connection ended");
     _ = ended.send(Some(how));
@@ -64,7 +64,7 @@ async fn run<P: Platform>(
     shared: &Shared<P>,
     running: impl Future<Output = Result<russh::server::RunningSession<Client<P>>, russh::Error>>,
     place: Place,
-    mut caller: oneshot::Receiver<Caller>,
+    mut known: oneshot::Receiver<Known>,
     channels: &Semaphore,
     cut: Cut,
 ) -> Result<(), russh::Error> {
@@ -78,21 +78,21 @@ async fn run<P: Platform>(
         () = place.lost() => return Ok(()),
         _ = stopping.wait_for(|stop| *stop) => return Ok(()),
     };
-    let caller = tokio::select! {
+    let known = tokio::select! {
         result = &mut session => return result,
-        known = &mut caller => known.ok(),
+        known = &mut known => known.ok(),
         () = &mut deadline => None,
         () = place.lost() => None,
         _ = stopping.wait_for(|stop| *stop) => None,
     };
     drop(place);
-    let Some(caller) = caller else {
+    let Some(known) = known else {
         cut.cut();
         return session.await;
     };
     let reason = tokio::select! {
         result = &mut session => return result,
-        () = key_removed(shared, &caller) => "this key was removed",
+        () = unknown(shared, &known) => "this key no longer opens the door",
         () = stopped(shared, channels) => "the server stops",
     };
     let handle = session.handle();
@@ -108,10 +108,11 @@ async fn run<P: Platform>(
     }
 }
 
-async fn key_removed<P: Platform>(shared: &Shared<P>, caller: &Caller) {
+/// Completes when the key was removed, has expired, or belongs to somebody else by now.
+async fn unknown<P: Platform>(shared: &Shared<P>, known: &Known) {
     let mut ticks = interval(KEY_CHECK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    while shared.platform.user(&caller.fingerprint).is_some() {
+    while known.again(&*shared.platform).is_some() {
         ticks.tick().await;
     }
 }

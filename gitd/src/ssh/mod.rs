@@ -4,6 +4,7 @@
 //!
 //! russh's types do not leave this module.
 
+mod certificate;
 mod channel;
 mod client;
 mod config;

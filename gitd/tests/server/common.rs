@@ -11,9 +11,10 @@ use std::{
 };
 
 use gitd::{
-    Caller, Gone, Io, Platform, RepoPath, Server,
+    Caller, Gone, Io, Platform, Proof, RepoPath, Server,
     git::{Decision, Landing, Limits, RefUpdate, Repo, Sideband},
 };
+use release::Holder;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     runtime::Runtime,
@@ -200,8 +201,32 @@ impl TestPlatform {
 impl Platform for TestPlatform {
     type Landing = TestLanding;
 
-    fn user(&self, fingerprint: &str) -> Option<String> {
-        self.keys.lock().expect("keys").get(fingerprint).cloned()
+    fn caller(&self, proof: &Proof, remote: SocketAddr) -> Option<Caller> {
+        let (fingerprint, user) = match proof {
+            Proof::Key(fingerprint) => {
+                let keys = self.keys.lock().expect("keys");
+                (fingerprint, keys.get(fingerprint)?.clone())
+            }
+            Proof::Certificate(certificate) => (
+                &certificate.fingerprint,
+                certificate.principals.first()?.clone(),
+            ),
+        };
+        Some(Caller {
+            holder: Holder::User(user.clone()),
+            user,
+            fingerprint: fingerprint.clone(),
+            remote,
+            admin: true,
+        })
+    }
+
+    fn takes_certificates(&self) -> bool {
+        false
+    }
+
+    fn pushed(&self, caller: &Caller, path: &RepoPath, what: &str, result: Result<(), &str>) {
+        self.event(format!("{} {}: {what}: {result:?}", caller.user, path.0));
     }
 
     async fn open(

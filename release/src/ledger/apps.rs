@@ -50,17 +50,27 @@ impl Ledger {
         find(&self.lock(), name)
     }
 
+    /// `by` becomes its owner, if there is a user of that name.
     pub(crate) fn create_app(&self, name: &AppName, by: &str) -> Result<App, LedgerError> {
         let created_at = now();
-        let connection = self.lock();
+        let mut connection = self.lock();
+        let connection = connection.transaction().doing("create the app")?;
         let inserted = connection.execute(
             "INSERT INTO apps (name, created_at, created_by, owner) VALUES (?1, ?2, ?3, ?3)",
             params![name.as_str(), created_at.cast_signed(), by],
         );
         unless_taken(inserted, || LedgerError::NameTaken(name.clone()))
             .and_then(|result| result.doing("create the app"))?;
+        let id = connection.last_insert_rowid();
+        connection
+            .execute(
+                "INSERT INTO grants (app, user, role) SELECT ?1, name, 'owner' FROM users WHERE name = ?2",
+                params![id, by],
+            )
+            .doing("make the creator the app's owner")?;
+        connection.commit().doing("create the app")?;
         Ok(App {
-            id: connection.last_insert_rowid(),
+            id,
             name: name.clone(),
             created_at,
             current: None,
@@ -78,10 +88,6 @@ impl Ledger {
         unless_taken(renamed, || LedgerError::NameTaken(name.clone()))
             .and_then(|result| result.doing("rename the app"))?;
         Ok(())
-    }
-
-    pub fn set_owner(&self, app: &AppName, owner: &str) -> Result<(), LedgerError> {
-        self.set(app, "owner", owner)
     }
 
     /// The time is now.
@@ -131,11 +137,12 @@ impl Ledger {
         Ok(())
     }
 
-    /// With its releases, formation and builds.
+    /// With its releases, formation, builds, grants and deploy keys.
     pub(crate) fn destroy_app(&self, id: i64) -> Result<(), LedgerError> {
         self.lock()
             .execute("DELETE FROM apps WHERE id = ?1", [id])
             .doing("destroy the app")?;
+        self.people_changed();
         Ok(())
     }
 
