@@ -3,6 +3,7 @@
 mod common;
 mod flow;
 mod hostile;
+mod pack;
 mod push;
 mod ssh;
 mod strangers;
