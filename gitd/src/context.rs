@@ -152,6 +152,17 @@ impl Context {
         }
     }
 
+    fn app_to_fetch_from(&self, path: &RepoPath) -> Result<App, String> {
+        let name: AppName = path
+            .0
+            .parse()
+            .map_err(|error: release::NotAName| error.to_string())?;
+        self.apps.ledger().app(&name).map_err(|error| match error {
+            LedgerError::NoApp(name) => format!("there is no app `{name}`"),
+            error => chain(&error),
+        })
+    }
+
     fn repo_of(&self, app: &App) -> Result<Repo, String> {
         let dir = self.repo_dir(app.id);
         let branch = self
@@ -195,6 +206,11 @@ impl Platform for Arc<Context> {
             gone: gone.clone(),
         };
         Ok((repo, landing))
+    }
+
+    async fn open_to_read(&self, _caller: &Caller, path: &RepoPath) -> Result<Repo, String> {
+        let app = self.app_to_fetch_from(path)?;
+        self.repo_of(&app)
     }
 
     fn limits(&self) -> &Limits {

@@ -46,6 +46,13 @@ pub trait Platform: Send + Sync + 'static {
         gone: &Gone,
     ) -> impl Future<Output = Result<(Repo, Self::Landing), String>> + Send;
 
+    /// The repository to fetch from. Never makes anything. `Err` is what the client reads as `fatal: remote error`.
+    fn open_to_read(
+        &self,
+        caller: &Caller,
+        path: &RepoPath,
+    ) -> impl Future<Output = Result<Repo, String>> + Send;
+
     /// What one push may bring and cost.
     fn limits(&self) -> &Limits;
 

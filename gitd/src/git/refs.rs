@@ -63,6 +63,18 @@ impl Repo {
         Ok(found.and_then(|found| found.target.try_id().map(ToOwned::to_owned)))
     }
 
+    /// The branch that HEAD names, whether or not it is there.
+    pub(crate) fn head(&self) -> Result<String, RefError> {
+        let found = self
+            .ref_store()
+            .try_find("HEAD")
+            .map_err(|e| RefError::Read(io::Error::other(e)))?;
+        match found.map(|found| found.target) {
+            Some(Target::Symbolic(name)) => Ok(name.as_bstr().to_string()),
+            _ => Err(RefError::Read(io::ErrorKind::InvalidData.into())),
+        }
+    }
+
     /// Sets the ref (`None`: deletes it) if it still is where it is expected (`None`: nowhere).
     pub fn set_ref(
         &self,

@@ -15,7 +15,7 @@ use super::{HASH, quarantine, refs};
 const CONFIG: &str = "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = true\n";
 const DIRECTORIES: [&str; 4] = ["objects/pack", "objects/info", "refs/heads", "refs/tags"];
 /// No object of a push is larger ([`super::Limits`]); what is read from disk is held to the same.
-const ALLOC_MAX: usize = 100 << 20;
+pub(super) const ALLOC_MAX: usize = 100 << 20;
 
 /// A cheap handle; every operation opens what it needs.
 #[derive(Debug, Clone, PartialEq, Eq)]

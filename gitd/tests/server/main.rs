@@ -1,6 +1,7 @@
 //! The server from outside: stock `git`, stock `ssh`, and hostile bytes.
 
 mod common;
+mod fetch;
 mod hostile;
 mod push;
 mod ssh;
