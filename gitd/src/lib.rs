@@ -7,6 +7,7 @@
 mod session;
 mod words;
 
+mod app_refs;
 mod context;
 mod deploy;
 mod errors;

@@ -7,6 +7,8 @@ pub enum Request {
     ReceivePack(RepoPath),
     UploadPack(RepoPath),
     UploadArchive(RepoPath),
+    /// What git-lfs runs before it sends anything (git-lfs, docs/api/authentication.md, docs/proposals/ssh_adapter.md).
+    Lfs,
     /// An operator's command; no words for a plain `ssh git@host`.
     Command(Vec<String>),
 }
@@ -37,6 +39,7 @@ impl Request {
             Some("receive-pack") => Self::ReceivePack(one_path("receive-pack", rest)?),
             Some("upload-pack") => Self::UploadPack(one_path("upload-pack", rest)?),
             Some("upload-archive") => Self::UploadArchive(one_path("upload-archive", rest)?),
+            Some("lfs-authenticate" | "lfs-transfer") => Self::Lfs,
             _ => Self::Command(words),
         };
         Ok(request)
@@ -97,6 +100,8 @@ mod tests {
             parse("git-upload-archive 'x'"),
             Ok(Request::UploadArchive(RepoPath("x".to_owned())))
         );
+        assert_eq!(parse("git-lfs-authenticate x upload"), Ok(Request::Lfs));
+        assert_eq!(parse("git-lfs-transfer 'x' upload"), Ok(Request::Lfs));
         assert_eq!(parse(""), Ok(Request::Command(vec![])));
         assert_eq!(
             parse("git status"),

@@ -13,6 +13,8 @@ use crate::{
 const USAGE: u8 = 64;
 const UNAVAILABLE: u8 = 69;
 const FAILED: u8 = 1;
+const NO_LFS: &str = " !     Git LFS is not supported: store the files themselves in the repository (git lfs migrate export), or fetch \
+    them in the build\n";
 
 /// Answers the request and returns the exit status.
 pub(crate) async fn run<P: Platform>(
@@ -36,6 +38,11 @@ pub(crate) async fn run<P: Platform>(
                 path.0
             );
             refuse(&mut io.stdout, &reason).await
+        }
+        Ok(Request::Lfs) => {
+            // The client may be gone; there is nobody left to tell.
+            _ = io.stderr.write_all(NO_LFS.as_bytes()).await;
+            FAILED
         }
         Ok(Request::Command(words)) => platform.run(caller, words, io).await,
         Err(error) => {

@@ -18,6 +18,7 @@ transcripts! {
     keys
     help
     other_branches
+    fetch
     json
     image
 }

@@ -6,6 +6,7 @@
 mod apps;
 mod builds;
 mod config;
+mod git;
 mod help;
 mod keys;
 mod logs;
@@ -73,6 +74,10 @@ enum Command {
     Builds(builds::List),
     #[command(name = "builds:output")]
     BuildsOutput(builds::Output),
+    #[command(name = "git", visible_alias = "git:info", alias = "git:report")]
+    Git(git::Info),
+    #[command(name = "git:set")]
+    GitSet(git::Set),
     #[command(name = "keys", visible_alias = "keys:list", alias = "ssh-keys:list")]
     Keys(keys::List),
     #[command(name = "keys:add", alias = "ssh-keys:add")]
@@ -130,6 +135,8 @@ impl Command {
             Self::Rollback(args) => args.run(env).await,
             Self::Builds(args) => args.run(env).await,
             Self::BuildsOutput(args) => args.run(env).await,
+            Self::Git(args) => args.run(env).await,
+            Self::GitSet(args) => args.run(env).await,
             Self::Keys(args) => args.run(env).await,
             Self::KeysAdd(args) => args.run(env).await,
             Self::KeysRemove(args) => args.run(env).await,

@@ -37,6 +37,7 @@ pub use fsck::FsckError;
 pub use ingest::Limits;
 pub(crate) use pkt_line::write as write_pkt_line;
 pub use receive_pack::{Decision, Landing, ReceiveError, Received, receive_pack};
+pub(crate) use refs::RELEASES;
 pub use refs::RefError;
 pub use repo::{CommitInfo, Repo, RepoError};
 pub use sideband::Sideband;

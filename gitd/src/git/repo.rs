@@ -7,7 +7,7 @@ use std::{
 };
 
 use gix_hash::ObjectId;
-use gix_object::FindExt;
+use gix_object::{Exists as _, FindExt};
 
 use super::{HASH, quarantine, refs};
 
@@ -109,6 +109,11 @@ impl Repo {
             subject: one_line(subject.trim_start().lines().next().unwrap_or_default()),
             author: one_line(&String::from_utf8_lossy(author.name)),
         })
+    }
+
+    /// What cannot be read is not there.
+    pub(crate) fn contains(&self, id: ObjectId) -> bool {
+        self.objects().is_ok_and(|objects| objects.exists(&id))
     }
 
     pub(crate) fn objects_dir(&self) -> PathBuf {

@@ -1,6 +1,6 @@
 //! Clones and fetches by stock git over stock ssh, in every protocol that it speaks.
 
-use std::{collections::BTreeSet, path::Path};
+use std::{collections::BTreeSet, io::Write as _, path::Path, process::Stdio};
 
 use crate::common::{TestServer, Work, git_in, outcome, run, text};
 
@@ -388,8 +388,14 @@ fn a_repository_of_a_shallow_push_is_cloned() {
 fn unknown_filters_and_archives_are_refused_with_a_reason() {
     let server = TestServer::start();
     let work = history(&server, "shop");
-    let (code, said) =
-        outcome(&mut work.git(&["fetch", "-q", "--filter=sparse:oid=main", "slipway"]));
+    let filtered = [
+        "clone",
+        "-q",
+        "--filter=sparse:oid=main",
+        &work.url,
+        "other",
+    ];
+    let (code, said) = outcome(&mut work.git(&filtered));
     assert!(
         code != 0 && said.contains("is not supported; there are blob:none"),
         "{said}"
@@ -398,42 +404,67 @@ fn unknown_filters_and_archives_are_refused_with_a_reason() {
     assert!(code != 0 && said.contains("clone `shop`"), "{said}");
 }
 
+/// Sends the bytes and nothing more; all that came back.
+fn send(server: &TestServer, protocol: &str, request: &str) -> String {
+    let mut child = server
+        .ssh(
+            &["-o", "SendEnv=GIT_PROTOCOL"],
+            &["git-upload-pack", "/shop"],
+        )
+        .env("GIT_PROTOCOL", protocol)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("starts");
+    let mut stdin = child.stdin.take().expect("piped");
+    // The server may have had enough.
+    _ = stdin.write_all(request.as_bytes());
+    drop(stdin);
+    text(&child.wait_with_output().expect("ends").stdout)
+}
+
 #[test]
-fn a_client_that_leaves_ends_its_fetch() {
+fn what_is_no_fetch_is_answered_with_a_reason() {
     let server = TestServer::start();
     let _work = history(&server, "shop");
-    for request in [
-        "0000",
-        "",
-        "0009done\n",
-        "zzzz",
-        "0032want 1111111111111111111111111111111111111111\n0000",
-        "0014command=ls-refs\n",
-        "0012command=bogus\n0000",
-        "0012command=fetch\n0000",
-        "00010001",
-    ] {
-        for protocol in ["version=0", "version=2"] {
-            let mut ssh = server.ssh(
-                &["-o", "SetEnv=GIT_PROTOCOL=x"],
-                &["git-upload-pack", "/shop"],
-            );
-            let mut child = ssh
-                .args::<[&str; 0], &str>([])
-                .env("GIT_PROTOCOL", protocol)
-                .stdin(std::process::Stdio::piped())
-                .stdout(std::process::Stdio::null())
-                .spawn()
-                .expect("starts");
-            {
-                use std::io::Write;
-                let mut stdin = child.stdin.take().expect("piped");
-                // The server may have had enough.
-                _ = stdin.write_all(request.as_bytes());
-            }
-            child.wait().expect("ends");
+    let check = |protocol: &str, request: &str, answer: &str| {
+        let said = send(&server, protocol, request);
+        let (_, said) = said.split_once("0000").expect("an advertisement");
+        match answer {
+            "" => assert_eq!(said, "", "{request}"),
+            answer => assert!(
+                said.contains("ERR upload-pack: ") && said.contains(answer),
+                "{request}: {said}"
+            ),
         }
+    };
+    let want = "0032want 1111111111111111111111111111111111111111\n";
+    for nothing in ["", "0000"] {
+        check("version=0", nothing, "");
+        check("version=2", nothing, "");
     }
+    check("version=0", "0009done\n0000", "");
+    check("version=0", "zzzz", "not the length of a pkt-line");
+    check(
+        "version=0",
+        "000chello\x1b[2J\n",
+        "`hello[2J` is not expected here",
+    );
+    check("version=0", &format!("{want}0000"), "not our ref 1111");
+    check("version=2", "0014command=ls-refs\n", "");
+    check("version=2", "0012command=bogus\n0000", "no command `bogus`");
+    check("version=2", "0012command=fetch\n0000", "");
+    check("version=2", "00010001", "malformed");
+    check(
+        "version=2",
+        "0012command=fetch\n0001000afoo=1\n0000",
+        "no argument `foo=1`",
+    );
+    check(
+        "version=2",
+        &format!("0012command=fetch\n0001{want}0000"),
+        "not our ref 1111",
+    );
     let pair = Pair::new(&server, "shop", "2");
     pair.both(&["clone", "-q", "URL", "DIR"]);
     pair.same("after them");

@@ -15,9 +15,11 @@ pub struct App {
     /// Seconds since the Unix epoch.
     pub created_at: u64,
     pub current: Option<ReleaseNumber>,
+    /// The branch whose pushes deploy; `None`: the platform's.
+    pub deploy_branch: Option<String>,
 }
 
-const COLUMNS: &str = "id, name, created_at, current";
+const COLUMNS: &str = "id, name, created_at, current, deploy_branch";
 
 impl Ledger {
     /// By name.
@@ -55,7 +57,25 @@ impl Ledger {
             name: name.clone(),
             created_at,
             current: None,
+            deploy_branch: None,
         })
+    }
+
+    /// `None`: the platform's branch again.
+    pub fn set_deploy_branch(
+        &self,
+        app: &AppName,
+        branch: Option<&str>,
+    ) -> Result<(), LedgerError> {
+        let connection = self.lock();
+        let app = find(&connection, app)?;
+        connection
+            .execute(
+                "UPDATE apps SET deploy_branch = ?2 WHERE id = ?1",
+                params![app.id, branch],
+            )
+            .doing("set the deploy branch")?;
+        Ok(())
     }
 
     /// With its releases, formation and builds.
@@ -117,6 +137,7 @@ fn app(row: &Row<'_>) -> rusqlite::Result<App> {
         current: row
             .get::<_, Option<i64>>(3)?
             .and_then(|number| ReleaseNumber::new(number.cast_unsigned())),
+        deploy_branch: row.get(4)?,
     })
 }
 

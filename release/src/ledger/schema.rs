@@ -7,7 +7,8 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::{Doing as _, LedgerError};
 
 /// `user_version` counts how many of these a file has had.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE apps (
         -- AUTOINCREMENT: an id names directories, and is never given twice.
         id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -71,7 +72,9 @@ const MIGRATIONS: &[&str] = &["
         public TEXT NOT NULL,
         added_at INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID;
-"];
+",
+    "ALTER TABLE apps ADD COLUMN deploy_branch TEXT;",
+];
 
 pub(super) fn migrate(connection: &mut Connection, file: &Path) -> Result<(), LedgerError> {
     let doing = "bring the ledger's schema up to date";
