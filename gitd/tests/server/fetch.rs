@@ -447,8 +447,8 @@ fn what_is_no_fetch_is_answered_with_a_reason() {
     check("version=0", "zzzz", "not the length of a pkt-line");
     check(
         "version=0",
-        "000chello\x1b[2J\n",
-        "`hello[2J` is not expected here",
+        "000ehello\x1b[2J\n",
+        "`hello[2J` is not expected",
     );
     check("version=0", &format!("{want}0000"), "not our ref 1111");
     check("version=2", "0014command=ls-refs\n", "");

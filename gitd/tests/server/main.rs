@@ -1,5 +1,6 @@
 //! The server from outside: stock `git`, stock `ssh`, and hostile bytes.
 
+mod clients;
 mod common;
 mod fetch;
 mod hostile;
