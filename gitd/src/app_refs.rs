@@ -65,6 +65,8 @@ impl Context {
     ) -> Result<Vec<String>, AppRefsError> {
         let live = self.apps.ledger().current(&app.name)?;
         let live = live.and_then(|release| ObjectId::from_hex(release.commit?.as_bytes()).ok());
+        // The release of a cloned app names a commit of another repository.
+        let live = live.filter(|commit| repo.contains(*commit));
         let mut moved = Vec::new();
         for name in self.deploy_refs(app) {
             let now = repo.read_ref(&name)?;

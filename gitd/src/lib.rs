@@ -4,14 +4,17 @@
 //! session answers it: a push flows through [`git`] and lands in `deploy`, anything else is one of the [`commands`]. What
 //! the session sees of all that is the [`Platform`]; the [`Context`] is it.
 
+mod run_line;
 mod session;
 mod words;
 
 mod app_refs;
 mod context;
 mod deploy;
+mod dotenv;
 mod errors;
 mod output;
+mod quantity;
 mod queue;
 mod story;
 
