@@ -84,13 +84,29 @@ async fn receive_pack<P: Platform>(
     audit(caller, path, &received);
     match received {
         // The client takes its own exit status from the report.
-        Ok(_) => 0,
+        Ok(_) => {
+            // The client has its answer and does not wait for it. It ends by itself: it writes a bounded number of bytes.
+            tokio::task::spawn_blocking(move || consolidate(&repo));
+            0
+        }
         Err(error) => {
             _ = io
                 .stderr
                 .write_all(format!(" !     {error}\n").as_bytes())
                 .await;
             FAILED
+        }
+    }
+}
+
+fn consolidate(repo: &git::Repo) {
+    let repo_path = repo.path().display();
+    match repo.consolidate() {
+        Ok(0) => {}
+        Ok(packs) => tracing::info!(repo = %repo_path, packs, "packs became one"),
+        Err(error) => {
+            let error = &error as &dyn std::error::Error;
+            tracing::error!(repo = %repo_path, error, "packs cannot be consolidated");
         }
     }
 }

@@ -5,6 +5,8 @@
 //! quarantine becomes part of the [`repo`]; the platform deploys; the [`refs`] move; the [`report`] goes back, after
 //! whatever was said on the [`sideband`] meanwhile.
 //!
+//! When a repository has many small packs, the push is followed by their [`consolidate`].
+//!
 //! A fetch is [`upload_pack()`]: it walks the [`graph`] of commits in the [`packs`], and the [`pack_writer`] copies what the
 //! client needs.
 
@@ -13,6 +15,7 @@ mod upload_pack;
 
 mod ancestry;
 mod check;
+mod consolidate;
 mod export;
 mod fsck;
 mod gitmodules;

@@ -1,7 +1,10 @@
 //! All packs of a repository, opened at once: for readers of many objects, who must not lose a pack under their hands
 //! when packs are consolidated meanwhile.
 
-use std::{fs, io, path::Path};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use gix_hash::{ObjectId, oid};
 use gix_object::{CommitRef, Kind, TagRef};
@@ -24,7 +27,7 @@ const CACHE_BYTES: usize = 32 << 20;
 pub(crate) enum PackError {
     #[error("the packs in `{}` cannot be opened", .path.display())]
     Open {
-        path: std::path::PathBuf,
+        path: PathBuf,
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     #[error("object {0} is missing")]
@@ -74,6 +77,19 @@ impl Packs {
         }
     }
 
+    /// Only the packs with these indexes.
+    pub(crate) fn of(repo: &Repo, indexes: &[PathBuf]) -> Result<Self, PackError> {
+        let opened: Result<Vec<Pack>, _> = indexes.iter().map(|index| Pack::open(index)).collect();
+        let opened = opened.map_err(|source| PackError::Open {
+            path: repo.objects_dir().join("pack"),
+            source,
+        })?;
+        Ok(Self {
+            packs: in_order(opened),
+            loose: loose::Store::at(repo.objects_dir(), HASH),
+        })
+    }
+
     pub(crate) fn find(&self, id: &oid) -> Option<Place> {
         self.packs.iter().enumerate().find_map(|(pack, found)| {
             let at = found.bundle.index.lookup(id)?;
@@ -104,12 +120,16 @@ fn open_all(directory: &Path) -> Result<Vec<Pack>, Box<dyn std::error::Error + S
             packs.push(Pack::open(&path)?);
         }
     }
+    Ok(in_order(packs))
+}
+
+fn in_order(mut packs: Vec<Pack>) -> Vec<Pack> {
     packs.sort_by_key(|pack| std::cmp::Reverse(pack.bundle.index.num_objects()));
     for (number, pack) in (0..).zip(&mut packs) {
         // What the cache of delta bases tells packs apart by.
         pack.bundle.pack.id = number;
     }
-    Ok(packs)
+    packs
 }
 
 impl Pack {
@@ -130,6 +150,10 @@ impl Pack {
 
     pub(crate) fn id(&self, at: u32) -> ObjectId {
         self.bundle.index.oid_at_index(at).to_owned()
+    }
+
+    pub(crate) fn ids(&self) -> impl Iterator<Item = ObjectId> + '_ {
+        self.bundle.index.iter().map(|entry| entry.oid)
     }
 
     pub(crate) fn at_offset(&self, offset: u64) -> Option<u32> {

@@ -277,6 +277,8 @@ impl<'a, L: Landing> Push<'a, L> {
             .filter_map(|update| update.new)
             .collect();
         let shallow = self.updates.shallow.clone();
+        // What comes in is checked against what is here; thin packs take their bases from it.
+        let _packs = self.repo.packs_in_use().map_err(IngestError::Quarantine)?;
         let (result, input) = ingest(self.repo, input, tips, shallow, self.limits, self.gone).await;
         if let (Err(error), Some(input)) = (&result, input) {
             // Clients that still send do not read the report.

@@ -2,7 +2,9 @@
 
 mod clients;
 mod common;
+mod consolidate;
 mod fetch;
 mod hostile;
 mod push;
 mod ssh;
+mod stock;
