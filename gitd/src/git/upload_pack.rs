@@ -21,6 +21,7 @@ use gix_hash::ObjectId;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     runtime::Handle,
+    sync::Semaphore,
     task,
 };
 
@@ -33,6 +34,10 @@ use super::{
 };
 use crate::gone::Gone;
 use wire::Wire;
+
+/// Each holds a thread while its client thinks; pushes and builds need some too.
+const FETCHES_MAX: usize = 64;
+static FETCHES: Semaphore = Semaphore::const_new(FETCHES_MAX);
 
 /// Called for each object found; an error ends the search.
 type Tick<'t> = dyn FnMut(usize) -> Result<(), UploadError> + 't;
@@ -84,11 +89,12 @@ impl UploadError {
         matches!(self, Self::Refs(_) | Self::Objects(_) | Self::Panic)
     }
 
-    /// For the client; the causes, if they are ours, are for our log.
-    fn told(&self) -> String {
-        match self.is_ours() {
-            true => "upload-pack: the repository cannot be read".to_owned(),
-            false => self.to_string(),
+    /// For the client; the causes, if they are ours, are for our log. `None`: there is nobody to tell.
+    fn told(&self) -> Option<String> {
+        match self {
+            Self::Gone | Self::Silent | Self::Connection(_) => None,
+            _ if self.is_ours() => Some("upload-pack: the repository cannot be read".to_owned()),
+            _ => Some(self.to_string()),
         }
     }
 }
@@ -124,6 +130,11 @@ pub async fn upload_pack(
         input,
         output,
         gone: gone.clone(),
+        in_pack: false,
+    };
+    let _turn = tokio::select! {
+        turn = FETCHES.acquire() => turn,
+        () = gone.wait() => return Err(UploadError::Gone),
     };
     let mut session = Session {
         repo: repo.clone(),
@@ -145,10 +156,15 @@ impl Session {
             Version::V1 => self.wire.line("version 1").and_then(|()| v0::serve(self)),
             Version::V2 => v2::serve(self),
         };
-        served.inspect_err(|error| {
-            // The client may be gone; there is nobody left to tell.
-            _ = self.wire.line(&format!("ERR {}", error.told()));
-        })
+        // Within a pack, its own stream has said it.
+        if let Err(error) = &served
+            && let Some(words) = error.told()
+            && !self.wire.in_pack
+        {
+            // The client may be gone all the same.
+            _ = self.wire.line(&format!("ERR {words}"));
+        }
+        served
     }
 
     fn packs(&self) -> Result<Packs, UploadError> {

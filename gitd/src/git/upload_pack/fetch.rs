@@ -14,10 +14,13 @@ use super::{
     select::{self, select},
     wire::PackStream,
 };
-use crate::git::{
-    graph::Graph,
-    pack_writer::{Style, write_pack},
-    packs::{PackError, Packs},
+use crate::{
+    git::{
+        graph::Graph,
+        pack_writer::{Style, write_pack},
+        packs::{PackError, Packs},
+    },
+    gone::Gone,
 };
 
 /// Longest chain of deltas that git unpacks.
@@ -55,7 +58,7 @@ impl<'a> Fetch<'a> {
     }
 
     /// Only what a ref leads to may be had: the objects of a failed deploy lie in the packs too.
-    pub(super) fn check_wants(&mut self) -> Result<(), UploadError> {
+    pub(super) fn check_wants(&mut self, gone: &Gone) -> Result<(), UploadError> {
         let mut missing: HashSet<ObjectId> = self.request.wants.iter().copied().collect();
         let mut tips = HashSet::new();
         for tip in self.advert.tips() {
@@ -82,7 +85,11 @@ impl<'a> Fetch<'a> {
             filter: Filter::All,
             tags: &[],
         };
-        let all = select(&mut self.graph, &everything, &mut |_| Ok(()))?;
+        let mut tick = |_| match gone.is_set() {
+            true => Err(UploadError::Gone),
+            false => Ok(()),
+        };
+        let all = select(&mut self.graph, &everything, &mut tick)?;
         let all: HashSet<ObjectId> = all.objects.into_iter().collect();
         match missing.into_iter().find(|id| !all.contains(id)) {
             Some(id) => Err(UploadError::NotOurs(id)),
@@ -198,8 +205,8 @@ impl<'a> Fetch<'a> {
         match self.send_pack(&mut stream) {
             Ok(()) => stream.finish(),
             Err(error) => {
-                if error.is_ours() {
-                    stream.fail("upload-pack: the pack cannot be made")?;
+                if let Some(words) = error.told() {
+                    stream.fail(&words)?;
                 }
                 Err(error)
             }

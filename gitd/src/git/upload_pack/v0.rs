@@ -44,7 +44,7 @@ pub(super) fn serve(session: &mut Session) -> Result<(), UploadError> {
     };
     let deepens = request.deepen.is_some();
     let mut fetch = Fetch::new(&packs, graph, &advert, request);
-    fetch.check_wants()?;
+    fetch.check_wants(&session.wire.gone)?;
     let boundary = fetch.deepen()?;
     if let Some(boundary) = boundary.filter(|_| deepens) {
         let mut out = Vec::new();

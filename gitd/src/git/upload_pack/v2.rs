@@ -168,7 +168,7 @@ fn fetch(session: &mut Session, args: &[String]) -> Result<(), UploadError> {
     let advert = Advert::read(&session.repo, &mut graph)?;
     let haves = std::mem::take(&mut request.haves);
     let mut fetch = Fetch::new(&packs, graph, &advert, request);
-    fetch.check_wants()?;
+    fetch.check_wants(&session.wire.gone)?;
     let acknowledged: Vec<ObjectId> = haves.iter().copied().filter(|id| fetch.have(*id)).collect();
     if fetch.request.wants.is_empty() && !fetch.request.wait_for_done {
         return Ok(());

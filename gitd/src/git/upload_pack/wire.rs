@@ -34,6 +34,8 @@ pub(super) struct Wire {
     pub(super) input: Box<dyn AsyncRead + Send + Unpin>,
     pub(super) output: Box<dyn AsyncWrite + Send + Unpin>,
     pub(super) gone: Gone,
+    /// What is written belongs to a pack.
+    pub(super) in_pack: bool,
 }
 
 impl Wire {
@@ -117,6 +119,7 @@ pub(super) struct PackStream<'a> {
 
 impl<'a> PackStream<'a> {
     pub(super) fn new(wire: &'a mut Wire, band: Band, progress: bool) -> Self {
+        wire.in_pack = true;
         Self {
             wire,
             band,
@@ -154,10 +157,11 @@ impl<'a> PackStream<'a> {
     /// After the pack.
     pub(super) fn finish(mut self) -> Result<(), UploadError> {
         self.flush()?;
-        match self.band {
-            Band::None => Ok(()),
-            _ => self.send(pkt_line::FLUSH),
+        if self.band != Band::None {
+            self.send(pkt_line::FLUSH)?;
         }
+        self.wire.in_pack = false;
+        Ok(())
     }
 
     /// Instead of the rest of the pack.
