@@ -1,4 +1,4 @@
-//! Clients that are not stock git: libgit2 (as pygit2) with its own SSH, and dulwich over stock ssh.
+//! Clients that are not stock git: libgit2 (as pygit2) with its own SSH, dulwich over stock ssh, and git-lfs.
 
 use std::{
     env,
@@ -71,6 +71,25 @@ fn check(package: &str, script: &str) {
     step("delete", "deleted");
     assert_eq!(server.head("shop", "refs/heads/side"), None);
     server.check("shop");
+}
+
+#[test]
+fn git_lfs_is_told_before_it_sends_anything() {
+    let has = Command::new("git-lfs").arg("version").output().is_ok();
+    assert!(has || env::var_os("CI").is_none(), "git-lfs is missing");
+    if !has {
+        return eprintln!("skipped: no git-lfs");
+    }
+    let server = TestServer::start();
+    let work = Work::new(&server, "shop");
+    work.ok(&["lfs", "install", "--local"]);
+    work.ok(&["lfs", "track", "*.bin"]);
+    work.write("large.bin", &"x".repeat(100_000));
+    work.commit("with a large file");
+    let (code, said) = work.push(&["main"]);
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("Git LFS is not supported"), "{said}");
+    assert_eq!(server.head("shop", "refs/heads/main"), None);
 }
 
 #[test]
