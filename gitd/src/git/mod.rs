@@ -14,6 +14,7 @@ pub mod receive_pack;
 mod upload_pack;
 
 mod ancestry;
+mod base_cache;
 mod check;
 mod consolidate;
 mod export;

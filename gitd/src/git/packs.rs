@@ -11,18 +11,13 @@ use gix_object::{CommitRef, Kind, TagRef};
 use gix_odb::loose;
 use gix_pack::{
     Bundle,
-    cache::lru::StaticLinkedList,
     data::{self, decode::header::ResolvedBase},
 };
 
-use super::{HASH, Repo, repo::ALLOC_MAX};
+use super::{HASH, Repo, base_cache::BaseCache, repo::ALLOC_MAX};
 
 /// Packs that vanish while they are opened were consolidated; a second look finds the new one.
 const OPEN_ATTEMPTS_MAX: usize = 5;
-/// Delta bases kept. Trees of one history lie near each other.
-const CACHE_ENTRIES: usize = 256;
-const CACHE_BYTES: usize = 32 << 20;
-
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PackError {
     #[error("the packs in `{}` cannot be opened", .path.display())]
@@ -105,7 +100,7 @@ impl Packs {
     pub(crate) fn reader(&self) -> Reader<'_> {
         Reader {
             packs: self,
-            cache: StaticLinkedList::new(CACHE_BYTES),
+            cache: BaseCache::new(),
             inflate: Default::default(),
             buffer: Vec::new(),
         }
@@ -187,7 +182,7 @@ pub(crate) struct Commit {
 /// Reads objects, with what that needs kept from one to the next.
 pub(crate) struct Reader<'a> {
     pub(crate) packs: &'a Packs,
-    cache: StaticLinkedList<CACHE_ENTRIES>,
+    cache: BaseCache,
     inflate: gix_zlib::Inflate,
     buffer: Vec<u8>,
 }
