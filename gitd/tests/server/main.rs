@@ -5,6 +5,7 @@ mod common;
 mod consolidate;
 mod fetch;
 mod hostile;
+mod pack;
 mod push;
 mod ssh;
 mod stock;
