@@ -11,7 +11,9 @@ const BYTES_MAX: usize = 48 << 20;
 const OBJECT_MAX: usize = BYTES_MAX / 16;
 
 /// Each entry of a pack has one slot, and shares it with others: the last one stays.
+#[derive(Default)]
 pub(crate) struct BaseCache {
+    /// None at all before the first object.
     slots: Vec<Option<Slot>>,
     bytes: usize,
     /// Where room is made next.
@@ -27,16 +29,6 @@ struct Slot {
 }
 
 impl BaseCache {
-    pub(crate) fn new() -> Self {
-        let mut slots = Vec::new();
-        slots.resize_with(SLOTS, || None);
-        Self {
-            slots,
-            bytes: 0,
-            hand: 0,
-        }
-    }
-
     fn empty(&mut self, slot: usize) {
         if let Some(old) = self.slots[slot].take() {
             self.bytes -= old.data.len();
@@ -55,6 +47,7 @@ impl DecodeEntry for BaseCache {
         if data.len() > OBJECT_MAX {
             return;
         }
+        self.slots.resize_with(SLOTS, || None);
         let slot = slot_of(pack, offset);
         self.empty(slot);
         while self.bytes + data.len() > BYTES_MAX {
@@ -72,7 +65,7 @@ impl DecodeEntry for BaseCache {
     }
 
     fn get(&mut self, pack: u32, offset: u64, out: &mut Vec<u8>) -> Option<(Kind, usize)> {
-        let slot = self.slots[slot_of(pack, offset)].as_ref()?;
+        let slot = self.slots.get(slot_of(pack, offset))?.as_ref()?;
         if (slot.pack, slot.offset) != (pack, offset) {
             return None;
         }
@@ -88,7 +81,7 @@ mod tests {
 
     #[test]
     fn what_was_put_last_is_found_and_memory_is_bounded() {
-        let mut cache = BaseCache::new();
+        let mut cache = BaseCache::default();
         let mut out = Vec::new();
         assert_eq!(cache.get(0, 12, &mut out), None);
         cache.put(0, 12, b"base", Kind::Tree, 3);

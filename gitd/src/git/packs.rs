@@ -100,7 +100,7 @@ impl Packs {
     pub(crate) fn reader(&self) -> Reader<'_> {
         Reader {
             packs: self,
-            cache: BaseCache::new(),
+            cache: BaseCache::default(),
             inflate: Default::default(),
             buffer: Vec::new(),
         }

@@ -69,6 +69,8 @@ pub enum UploadError {
     ObjectFormat(String),
     #[error("upload-pack: more than {0} of one kind of line in a request")]
     TooMany(usize),
+    #[error("upload-pack: the request is too long")]
+    TooLong,
     #[error("the client has gone")]
     Gone,
     #[error("the client was silent for too long")]

@@ -465,6 +465,15 @@ fn what_is_no_fetch_is_answered_with_a_reason() {
         &format!("0012command=fetch\n0001{want}0000"),
         "not our ref 1111",
     );
+    // More than anybody has to say is not kept.
+    let long = format!("fff0{}", "x".repeat(0xffec)).repeat(300);
+    let long = format!("0012command=fetch\n0001{long}0000");
+    check("version=2", &long, "the request is too long");
+    let many = format!(
+        "0014command=ls-refs\n0001{}0000",
+        "0009peel\n".repeat(200_001)
+    );
+    check("version=2", &many, "the request is too long");
     let pair = Pair::new(&server, "shop", "2");
     pair.both(&["clone", "-q", "URL", "DIR"]);
     pair.same("after them");

@@ -4,6 +4,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use gix_hash::ObjectId;
+use tokio::sync::Semaphore;
 
 use super::{
     UploadError,
@@ -11,7 +12,7 @@ use super::{
     boundary::{self, Boundary},
     filter::Filter,
     request::Request,
-    select::{self, select},
+    select::{self, Selection, select},
     wire::PackStream,
 };
 use crate::{
@@ -23,6 +24,9 @@ use crate::{
     gone::Gone,
 };
 
+/// A search needs a processor, and memory for what it reads: more at once end no earlier.
+const SEARCHES_MAX: usize = 4;
+static SEARCHES: Semaphore = Semaphore::const_new(SEARCHES_MAX);
 /// Longest chain of deltas that git unpacks.
 const DEPTH_MAX: u16 = 4095;
 
@@ -201,7 +205,7 @@ impl<'a> Fetch<'a> {
     }
 
     /// Searches the objects and sends them.
-    pub(super) fn send(mut self, mut stream: PackStream<'_>) -> Result<(), UploadError> {
+    pub(super) fn send(self, mut stream: PackStream<'_>) -> Result<(), UploadError> {
         match self.send_pack(&mut stream) {
             Ok(()) => stream.finish(),
             Err(error) => {
@@ -213,11 +217,29 @@ impl<'a> Fetch<'a> {
         }
     }
 
-    fn send_pack(&mut self, stream: &mut PackStream<'_>) -> Result<(), UploadError> {
+    fn send_pack(self, stream: &mut PackStream<'_>) -> Result<(), UploadError> {
+        let (packs, options) = (self.packs, self.request.options);
+        let selection = self.search(stream)?;
+        let count = selection.objects.len();
+        stream.text(&format!("Enumerating objects: {count}, done.\n"))?;
+        let style = Style {
+            ofs_delta: options.ofs_delta,
+            depth_max: DEPTH_MAX,
+        };
+        let written = write_pack(packs, &selection.objects, &selection.had, style, stream)?;
+        stream.text(&format!(
+            "Total {} (delta {}), reused {}\n",
+            written.objects, written.deltas, written.copied
+        ))
+    }
+
+    /// Gives up all that it has read: a client may take its time for the pack.
+    fn search(mut self, stream: &mut PackStream<'_>) -> Result<Selection, UploadError> {
+        let _turn = stream.wait_for(&SEARCHES)?;
         let options = self.request.options;
-        let mut wants = std::mem::take(&mut self.request.wants);
+        let mut wants = self.request.wants;
         wants.append(&mut self.beyond);
-        let haves: Vec<ObjectId> = self.common.iter().copied().collect();
+        let haves: Vec<ObjectId> = self.common.into_iter().collect();
         let tags = match options.include_tag {
             true => self.advert.annotated_tags(),
             false => Vec::new(),
@@ -230,25 +252,9 @@ impl<'a> Fetch<'a> {
         };
         let mut selection = select(&mut self.graph, &request, &mut |found| stream.tick(found))?;
         // A partial clone says that it has commits, and has not all of their files.
-        if !options.thin_pack || self.request.filter != Filter::All {
-            selection.had.clear();
+        if !options.thin_pack || request.filter != Filter::All {
+            selection.had = HashSet::new();
         }
-        let count = selection.objects.len();
-        stream.text(&format!("Enumerating objects: {count}, done.\n"))?;
-        let style = Style {
-            ofs_delta: options.ofs_delta,
-            depth_max: DEPTH_MAX,
-        };
-        let written = write_pack(
-            self.packs,
-            &selection.objects,
-            &selection.had,
-            style,
-            stream,
-        )?;
-        stream.text(&format!(
-            "Total {} (delta {}), reused {}\n",
-            written.objects, written.deltas, written.copied
-        ))
+        Ok(selection)
     }
 }

@@ -6,10 +6,10 @@ use super::{UploadError, boundary::Deepen, filter::Filter};
 
 /// A clone wants every ref once.
 const WANTS_MAX: usize = 100_000;
-/// A client whose history has nothing in common with ours may name all of it.
-const HAVES_MAX: usize = 2_000_000;
+/// Clients name what they have in rounds, and give up when nothing of it is known.
+const HAVES_MAX: usize = 200_000;
 const SHALLOW_MAX: usize = 100_000;
-const NOT_MAX: usize = 1000;
+const NOT_MAX: usize = 100;
 const ID_HEX: usize = 40;
 
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -12,8 +12,9 @@ use super::{
 };
 use crate::git::pkt_line::{self, Packet};
 
-/// Lines of one request. A client that has nothing in common with us names all of its history.
-const LINES_MAX: usize = 2_200_000;
+/// Lines of one request. A clone names every ref once; what a client has comes in rounds.
+const LINES_MAX: usize = 200_000;
+const REQUEST_BYTES_MAX: usize = 16 << 20;
 const PREFIXES_MAX: usize = 10_000;
 
 /// One request at a time, until the client has had enough.
@@ -61,6 +62,7 @@ fn read_command(session: &mut Session) -> Result<Option<Command>, UploadError> {
     let mut name = None;
     let mut args = Vec::new();
     let mut in_args = false;
+    let mut bytes = 0;
     for lines in 0.. {
         let Some(packet) = session.wire.read()? else {
             return Ok(None);
@@ -72,9 +74,15 @@ fn read_command(session: &mut Session) -> Result<Option<Command>, UploadError> {
                 in_args = true;
                 continue;
             }
-            Packet::Line(line) if lines < LINES_MAX => line,
-            _ => return Err(UploadError::Protocol("the request is malformed".to_owned())),
+            Packet::Line(line) => line,
+            Packet::Delimiter => {
+                return Err(UploadError::Protocol("the request is malformed".to_owned()));
+            }
         };
+        bytes += line.len();
+        if lines >= LINES_MAX || bytes > REQUEST_BYTES_MAX {
+            return Err(UploadError::TooLong);
+        }
         let line = String::from_utf8_lossy(&line).into_owned();
         if in_args {
             args.push(line);

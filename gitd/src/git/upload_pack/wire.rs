@@ -8,6 +8,7 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt},
     runtime::Handle,
+    sync::{Semaphore, SemaphorePermit},
     time::timeout,
 };
 
@@ -126,6 +127,27 @@ impl<'a> PackStream<'a> {
             progress: progress && band != Band::None,
             buffer: Vec::with_capacity(band.room()),
             sent_at: Instant::now(),
+        }
+    }
+
+    /// A turn among those who want the same.
+    pub(super) fn wait_for<'s>(
+        &mut self,
+        turns: &'s Semaphore,
+    ) -> Result<SemaphorePermit<'s>, UploadError> {
+        loop {
+            let gone = self.wire.gone.clone();
+            let turn = self.wire.runtime.block_on(async {
+                tokio::select! {
+                    () = gone.wait() => Err(UploadError::Gone),
+                    turn = timeout(KEEPALIVE, turns.acquire()) => Ok(turn),
+                }
+            })?;
+            match turn {
+                Ok(turn) => return turn.map_err(|_| UploadError::Gone),
+                Err(_) if self.band != Band::None => self.send(KEEPALIVE_PACKET)?,
+                Err(_) => {}
+            }
         }
     }
 
