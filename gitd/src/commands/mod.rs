@@ -12,6 +12,7 @@ mod config;
 mod doctor;
 mod domains;
 mod gc;
+mod git;
 mod help;
 mod keys;
 mod limits;
@@ -157,6 +158,10 @@ enum Command {
     Builds(builds::List),
     #[command(name = "builds:output")]
     BuildsOutput(builds::Output),
+    #[command(name = "git", visible_alias = "git:info", alias = "git:report")]
+    Git(git::Info),
+    #[command(name = "git:set")]
+    GitSet(git::Set),
     #[command(name = "keys", visible_alias = "keys:list", alias = "ssh-keys:list")]
     Keys(keys::List),
     #[command(name = "keys:add", alias = "ssh-keys:add")]
@@ -311,6 +316,8 @@ impl Command {
             Self::BuildpacksAdd(args) => Rule::change(app(&args.app, Operator)),
             Self::BuildpacksRemove(args) => Rule::change(app(&args.app, Operator)),
             Self::BuildpacksClear(args) => Rule::change(app(&args.app, Operator)),
+            Self::Git(args) => Rule::read(app(&args.app, Viewer)),
+            Self::GitSet(args) => Rule::change(app(&args.app, Operator)),
             Self::Logs(args) => Rule::read(app(&args.app, Viewer)),
             Self::Run(args) => Rule::change(app(&args.app, Operator)),
             Self::RunDetached(args) => Rule::change(app(&args.app, Operator)),
@@ -445,6 +452,8 @@ impl Command {
             Self::BuildpacksClear(args) => args.run(env).await,
             Self::Builds(args) => args.run(env).await,
             Self::BuildsOutput(args) => args.run(env).await,
+            Self::Git(args) => args.run(env).await,
+            Self::GitSet(args) => args.run(env).await,
             Self::Keys(args) => args.run(env).await,
             Self::KeysAdd(args) => args.run(env).await,
             Self::KeysRemove(args) => args.run(env).await,

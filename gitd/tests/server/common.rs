@@ -23,7 +23,7 @@ use tokio::{
 };
 
 /// Longest wait of a test for something that takes milliseconds.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) struct TestServer {
     pub(crate) address: SocketAddr,
@@ -282,6 +282,11 @@ impl Platform for TestPlatform {
                 log: Mutex::default(),
             },
         ))
+    }
+
+    async fn open_to_read(&self, _: &Caller, path: &RepoPath) -> Result<Repo, String> {
+        Repo::open(self.repos.join(format!("{}.git", path.0)))
+            .map_err(|_| format!("there is no app `{}`", path.0.escape_debug()))
     }
 
     fn limits(&self) -> &Limits {

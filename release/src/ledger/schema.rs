@@ -7,7 +7,13 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::{Doing as _, LedgerError};
 
 /// `user_version` counts how many of these a file has had.
-const MIGRATIONS: &[&str] = &[FIRST, OPERATORS_SETTINGS, PEOPLE, BUILDPACKS];
+const MIGRATIONS: &[&str] = &[
+    FIRST,
+    OPERATORS_SETTINGS,
+    PEOPLE,
+    BUILDPACKS,
+    "ALTER TABLE apps ADD COLUMN deploy_branch TEXT;",
+];
 
 /// Apps, releases, builds, and keys that may do everything.
 pub(super) const FIRST: &str = "
