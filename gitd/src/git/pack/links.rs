@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use gix_hash::ObjectId;
 use gix_object::Kind;
 
+use super::id_hash::IdHash;
 use crate::git::fsck::Link;
 
 /// Neighbouring versions of a tree name nearly the same: a small table of the last ids spares most of the large one.
@@ -14,7 +15,7 @@ const LAST_BITS: u32 = 14;
 pub(super) struct Links<'a> {
     /// Commits of which the client has no parents.
     shallow: &'a HashSet<ObjectId>,
-    named: HashMap<Named, u32>,
+    named: HashMap<Named, u32, IdHash>,
     last: Vec<Option<Named>>,
     /// Parents that may be missing, with the commit that names them.
     parents: Vec<(ObjectId, ObjectId)>,
@@ -28,7 +29,7 @@ type Named = (ObjectId, Option<Kind>);
 /// What has to be followed, of all who collected.
 #[derive(Default)]
 pub(super) struct Collected {
-    pub(super) named: Vec<HashMap<Named, u32>>,
+    pub(super) named: Vec<HashMap<Named, u32, IdHash>>,
     pub(super) parents: Vec<(ObjectId, ObjectId)>,
     pub(super) modules: HashSet<ObjectId>,
 }
@@ -37,7 +38,7 @@ impl<'a> Links<'a> {
     pub(super) fn new(shallow: &'a HashSet<ObjectId>) -> Self {
         Self {
             shallow,
-            named: HashMap::new(),
+            named: HashMap::default(),
             last: Vec::new(),
             parents: Vec::new(),
             modules: HashSet::new(),

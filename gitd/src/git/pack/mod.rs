@@ -28,6 +28,7 @@ use super::{fsck::FsckError, quarantine::PackFiles, watch::Watch};
 mod connect;
 mod delta;
 mod entry;
+mod id_hash;
 mod index;
 mod inflate;
 mod inspect;
