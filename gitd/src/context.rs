@@ -37,6 +37,8 @@ pub struct Settings {
     pub deploy_branches: Vec<String>,
     /// Networks that buildpacks are fetched from besides the public internet.
     pub fetch_from: Vec<Network>,
+    /// Of each push.
+    pub limits: Limits,
 }
 
 /// Everything that a push or a command needs.
@@ -47,7 +49,6 @@ pub struct Context {
     /// Of the buildpacks that apps name: whoever pushes has not been given our credentials.
     pub(crate) sources: Sources,
     pub(crate) queue: Queue,
-    limits: Limits,
     directory: RwLock<Directory>,
 }
 
@@ -68,7 +69,6 @@ impl Context {
             apps,
             builder,
             queue: Queue::new(),
-            limits: Limits::default(),
             directory: RwLock::new(directory),
         })
     }
@@ -325,7 +325,7 @@ impl Platform for Arc<Context> {
     }
 
     fn limits(&self) -> &Limits {
-        &self.limits
+        &self.settings.limits
     }
 
     async fn run(&self, caller: &Caller, words: Vec<String>, io: Io) -> u8 {

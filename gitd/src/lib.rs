@@ -33,5 +33,6 @@ pub use errors::{Failure, chain};
 pub use gone::Gone;
 pub use network::Network;
 pub use platform::{Caller, Certificate, Io, Platform, Proof};
+pub use quantity::bytes;
 pub use request::{RepoPath, Request};
 pub use ssh::Server;

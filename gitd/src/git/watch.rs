@@ -25,7 +25,7 @@ pub(super) struct Watch {
 /// Why the work was ended from outside.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub(crate) enum Exceeded {
-    #[error("the pack is larger than {} MiB", .0 >> 20)]
+    #[error("the pack is larger than the {} MiB that this server takes", .0 >> 20)]
     PackBytes(u64),
     #[error("the pack unpacks to more than {} MiB", .0 >> 20)]
     UnpackedBytes(u64),

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Sends the bytes after a look at the advertisement, and returns all that came back.
-fn send(server: &TestServer, parts: &[&[u8]]) -> String {
+pub(crate) fn send(server: &TestServer, parts: &[&[u8]]) -> String {
     let mut ssh = server
         .ssh(&[], &["git-receive-pack", "/shop"])
         .stdin(Stdio::piped())
@@ -82,7 +82,7 @@ fn refused(server: &TestServer, what: &str, pack: &[u8], tip: ObjectId, reason: 
 }
 
 /// And an honest push comes through.
-fn still_works(server: &TestServer) {
+pub(crate) fn still_works(server: &TestServer) {
     let work = Work::new(server, "shop");
     work.write("a", "a");
     work.commit("honest");
@@ -91,7 +91,7 @@ fn still_works(server: &TestServer) {
     server.check("shop");
 }
 
-fn good() -> (Pack, ObjectId) {
+pub(crate) fn good() -> (Pack, ObjectId) {
     let mut pack = Pack::new();
     let blob = pack.object(BLOB, b"content\n");
     let tip = pack.commit_of(&entry("100644", "file", blob));
@@ -118,7 +118,7 @@ fn broken_packs() {
     let check = |what: &str, pack: &[u8], reason: &str| refused(&server, what, pack, tip, reason);
 
     check("nothing", b"", "cut off");
-    check("half", &whole[..whole.len() / 2], "");
+    check("half", &whole[..whole.len() / 2], "cut off");
     check("all but a byte", &whole[..whole.len() - 1], "cut off");
     check("random bytes", &[7; 4000], "not a pack");
     check(
@@ -126,10 +126,15 @@ fn broken_packs() {
         b"PACK\0\0\0\x09\0\0\0\x01xxxxxxxxxxxxxxxxxxxxxxxx",
         "not a pack",
     );
-    for at in [14, 20, whole.len() - 30, whole.len() - 5] {
+    for (at, reason) in [
+        (14, "the object at byte 12 of the pack cannot be inflated"),
+        (20, "the object at byte 12 of the pack cannot be inflated"),
+        (whole.len() - 30, "cannot be inflated"),
+        (whole.len() - 5, "the pack's checksum is wrong"),
+    ] {
         let mut flipped = whole.clone();
         flipped[at] ^= 0x10;
-        check("a flipped bit", &flipped, "");
+        check("a flipped bit", &flipped, reason);
     }
     check(
         "bytes after it",
@@ -150,7 +155,7 @@ fn broken_packs() {
         "4294967295 objects",
     );
     many.count = 900_000;
-    check("900 k objects declared", &many.finish(), "");
+    check("900 k objects declared", &many.finish(), "of the pack");
     still_works(&server);
 }
 
@@ -158,7 +163,9 @@ fn broken_packs() {
 fn lies_about_sizes_and_bases() {
     let server = TestServer::start();
     let (good, tip) = good();
-    let check = |what: &str, pack: Pack| refused(&server, what, &pack.finish(), tip, "");
+    let check = |what: &str, pack: Pack, reason: &str| {
+        refused(&server, what, &pack.finish(), tip, reason);
+    };
     let with = |change: &dyn Fn(&mut Pack)| {
         let mut pack = good.clone();
         change(&mut pack);
@@ -167,42 +174,51 @@ fn lies_about_sizes_and_bases() {
     check(
         "1 TB",
         with(&|pack| _ = pack.entry(BLOB, 1 << 40, &[], b"small")),
+        "has 1099511627776 bytes, more than 100 MiB",
     );
     check(
         "400 MB",
         with(&|pack| _ = pack.entry(BLOB, 400 << 20, &[], b"small")),
+        "has 419430400 bytes, more than 100 MiB",
     );
     check(
         "too short",
         with(&|pack| _ = pack.entry(BLOB, 2, &[], b"larger than two")),
+        "unpacks to another size than it says",
     );
     let base = id(BLOB, b"content\n");
     let huge = delta(8, 1 << 40, b"x");
     check(
         "a delta to 1 TB",
         with(&|pack| _ = pack.entry(REF_DELTA, huge.len() as u64, base.as_slice(), &huge)),
+        "has 1099511627776 bytes, more than 100 MiB",
     );
     let small = delta(8, 9, b"x");
     check(
-        "a base that is nowhere",
+        "a base of another size",
         with(&|pack| _ = pack.entry(REF_DELTA, small.len() as u64, tip.as_slice(), &small)),
+        "is a delta that does not fit its base",
     );
     let nowhere = ObjectId::from_bytes_or_panic(&[9; 20]);
     check(
         "a base that nobody has",
         with(&|pack| _ = pack.entry(REF_DELTA, small.len() as u64, nowhere.as_slice(), &small)),
+        "the delta base 0909090909090909090909090909090909090909 is neither in the pack nor here",
     );
     check(
         "a base before the pack",
         with(&|pack| _ = pack.entry(OFS_DELTA, small.len() as u64, &distance(1 << 30), &small)),
+        "no object starts where it says",
     );
     check(
         "a base that is no entry",
         with(&|pack| _ = pack.entry(OFS_DELTA, small.len() as u64, &distance(3), &small)),
+        "no object starts where it says",
     );
     check(
         "an unknown type",
         with(&|pack| _ = pack.entry(5, 5, &[], b"small")),
+        "has the unknown type 5",
     );
     still_works(&server);
 }
@@ -234,7 +250,13 @@ fn bombs() {
     let zeros = vec![0; 8 << 20];
     let mut blob = good.clone();
     blob.object(BLOB, &zeros);
-    refused(&server, "one large object", &blob.finish(), tip, "");
+    refused(
+        &server,
+        "one large object",
+        &blob.finish(),
+        tip,
+        "has 8388608 bytes, more than 4 MiB",
+    );
 
     let mut many = good.clone();
     for n in 0..100u8 {
@@ -270,7 +292,13 @@ fn bombs() {
         let back = distance(deltas.bytes.len() - base_at);
         deltas.entry(OFS_DELTA, patch.len() as u64, &back, &patch);
     }
-    refused(&server, "a delta that copies", &deltas.finish(), tip, "");
+    refused(
+        &server,
+        "a delta that copies",
+        &deltas.finish(),
+        tip,
+        "has 15000001 bytes, more than 4 MiB",
+    );
     still_works(&server);
 }
 

@@ -8,6 +8,7 @@ mod flow;
 mod hostile;
 mod pack;
 mod push;
+mod ref_names;
 mod ssh;
 mod stock;
 mod strangers;
