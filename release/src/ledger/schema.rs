@@ -74,7 +74,8 @@ const MIGRATIONS: &[&str] = &[
     ) STRICT, WITHOUT ROWID;
 ",
     OPERATORS_SETTINGS,
-    "ALTER TABLE apps ADD COLUMN deploy_branch TEXT;",
+    BUILDPACKS,
+    DEPLOY_BRANCH,
 ];
 
 /// What operators set beside config and scale.
@@ -125,6 +126,18 @@ const OPERATORS_SETTINGS: &str = "
         boot_ms INTEGER
     ) STRICT;
 ";
+
+/// Those that an operator has set, in their order.
+const BUILDPACKS: &str = "
+    CREATE TABLE buildpacks (
+        app INTEGER NOT NULL REFERENCES apps (id) ON DELETE CASCADE,
+        place INTEGER NOT NULL CHECK (place > 0),
+        buildpack TEXT NOT NULL,
+        PRIMARY KEY (app, place)
+    ) STRICT, WITHOUT ROWID;
+";
+
+const DEPLOY_BRANCH: &str = "ALTER TABLE apps ADD COLUMN deploy_branch TEXT;";
 
 pub(super) fn migrate(connection: &mut Connection, file: &Path) -> Result<(), LedgerError> {
     let doing = "bring the ledger's schema up to date";
