@@ -180,6 +180,10 @@ mod tests {
             check(&Need::User, role, [false, true, true]);
             check(&Need::Admin, role, [false, false, true]);
         }
+        let past = Need::Past("shop".parse().expect("a name"));
+        check(&past, None, [false, false, true]);
+        check(&past, Some(Role::Operator), [false, false, true]);
+        check(&past, Some(Role::Owner), [true, true, true]);
         for (n, takes) in Role::ALL.into_iter().enumerate() {
             check(&app(takes), None, [false, false, true]);
             for (has_n, has) in Role::ALL.into_iter().enumerate() {

@@ -257,13 +257,11 @@ impl Context {
         let record = self.audit_begin(caller, Some(name), "create by push");
         let record = record.map_err(|error| chain(&error))?;
         let created = self.apps.create(name, &caller.user);
-        self.audit_end(
-            record,
-            &match &created {
-                Ok(_) => Outcome::Done,
-                Err(error) => Outcome::Failed(one_line(&chain(error))),
-            },
-        );
+        let outcome = match &created {
+            Ok(_) => Outcome::Done,
+            Err(error) => Outcome::Failed(one_line(&chain(error))),
+        };
+        self.audit_end(record, &outcome);
         created.map_err(|error| chain(&error))
     }
 

@@ -142,7 +142,9 @@ fn stalled_channels_hold_little_and_keep_no_other_from_working() {
         })
         .collect();
     let all = 1 + 2 * STALLED_EACH_WAY;
-    wait_until("all run", || platform.running.load(Ordering::Relaxed) == all);
+    wait_until("all run", || {
+        platform.running.load(Ordering::Relaxed) == all
+    });
     let mut most = 0;
     for _ in 0..30 {
         working();

@@ -118,10 +118,7 @@ fn examples_of(text: &mut String, command: &clap::Command) {
 }
 
 /// The name that was probably meant.
-pub(super) fn nearest<'n>(
-    word: &str,
-    names: impl IntoIterator<Item = &'n str>,
-) -> Option<&'n str> {
+pub(super) fn nearest<'n>(word: &str, names: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
     let distances = names
         .into_iter()
         .map(|name| (strsim::damerau_levenshtein(name, word), name));

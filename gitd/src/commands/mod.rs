@@ -555,6 +555,7 @@ impl Env<'_> {
         let mut text = String::new();
         let mut stdin = (&mut self.io.stdin).take(bytes_max + 1);
         tokio::select! {
+            biased;
             read = stdin.read_to_string(&mut text) => {
                 read.map_err(|_| Failure::new("what came on stdin is not UTF-8 text").status(USAGE))?;
             }
