@@ -7,7 +7,8 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use builder::Builder;
+use builder::{Builder, sources::Sources};
+use container::registry::{Client, Network, Reach};
 use release::{App, AppName, Apps, AuditEntry, Holder, LedgerError, Outcome, Role};
 
 use crate::{
@@ -34,6 +35,8 @@ pub struct Settings {
     pub create_on_push: bool,
     /// Branches that deploy; the first is the one that hints name.
     pub deploy_branches: Vec<String>,
+    /// Networks that buildpacks are fetched from besides the public internet.
+    pub fetch_from: Vec<Network>,
 }
 
 /// Everything that a push or a command needs.
@@ -41,6 +44,8 @@ pub struct Context {
     pub settings: Settings,
     pub apps: Arc<Apps>,
     pub builder: Arc<Builder>,
+    /// Of the buildpacks that apps name: whoever pushes has not been given our credentials.
+    pub(crate) sources: Sources,
     pub(crate) queue: Queue,
     limits: Limits,
     directory: RwLock<Directory>,
@@ -53,7 +58,12 @@ impl Context {
         builder: Arc<Builder>,
     ) -> Result<Self, LedgerError> {
         let directory = Directory::load(apps.ledger())?;
+        let sources = Sources {
+            client: Client::for_others(Reach::public_and(settings.fetch_from.clone())),
+            installed: builder.buildpacks.clone(),
+        };
         Ok(Self {
+            sources,
             settings,
             apps,
             builder,

@@ -29,6 +29,7 @@ mod logs;
 
 pub mod ledger;
 
+pub mod buildpacks;
 pub mod checks;
 pub mod config_vars;
 pub mod domain;
@@ -40,6 +41,7 @@ mod role;
 mod who;
 
 pub use apps::{Apps, Candidate, Config, InstanceStatus};
+pub use buildpacks::{BUILDPACKS_MAX, BuildpacksEdit, BuildpacksRefused};
 pub use change::Restart;
 pub use checks::Checks;
 pub use config_vars::{ConfigChanges, ConfigValue, ConfigVars};

@@ -7,7 +7,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::{Doing as _, LedgerError};
 
 /// `user_version` counts how many of these a file has had.
-const MIGRATIONS: &[&str] = &[FIRST, OPERATORS_SETTINGS, PEOPLE];
+const MIGRATIONS: &[&str] = &[FIRST, OPERATORS_SETTINGS, BUILDPACKS, PEOPLE];
 
 /// Apps, releases, builds, and keys that may do everything.
 pub(super) const FIRST: &str = "
@@ -123,6 +123,16 @@ const OPERATORS_SETTINGS: &str = "
         interval_ms INTEGER,
         boot_ms INTEGER
     ) STRICT;
+";
+
+/// Those that an operator has set, in their order.
+const BUILDPACKS: &str = "
+    CREATE TABLE buildpacks (
+        app INTEGER NOT NULL REFERENCES apps (id) ON DELETE CASCADE,
+        place INTEGER NOT NULL CHECK (place > 0),
+        buildpack TEXT NOT NULL,
+        PRIMARY KEY (app, place)
+    ) STRICT, WITHOUT ROWID;
 ";
 
 /// Users, roles, teams, certificate authorities, and the audit log.
