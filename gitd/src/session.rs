@@ -64,7 +64,10 @@ async fn receive_pack<P: Platform>(
 ) -> u8 {
     let (repo, landing) = match platform.open(caller, path, gone).await {
         Ok(opened) => opened,
-        Err(reason) => return refuse(&mut io.stdout, &reason).await,
+        Err(reason) => {
+            platform.pushed(caller, path, "push", Err(&reason));
+            return refuse(&mut io.stdout, &reason).await;
+        }
     };
     // There is no push in version 2.
     if Version::asked_for(git_protocol) == Version::V1
@@ -81,7 +84,7 @@ async fn receive_pack<P: Platform>(
         gone,
     )
     .await;
-    audit(caller, path, &received);
+    audit(platform, caller, path, &received);
     match received {
         // The client takes its own exit status from the report.
         Ok(_) => {
@@ -129,6 +132,7 @@ async fn upload_pack<P: Platform>(
         user,
         fingerprint,
         remote,
+        ..
     } = caller;
     let app = &path.0;
     match served {
@@ -158,20 +162,19 @@ async fn announce_version_1(stdout: &mut (impl AsyncWrite + Unpin)) -> std::io::
     stdout.write_all(&line).await
 }
 
-fn audit(caller: &Caller, path: &RepoPath, received: &Result<Received, ReceiveError>) {
-    let Caller {
-        user,
-        fingerprint,
-        remote,
-    } = caller;
-    let app = &path.0;
+fn audit<P: Platform>(
+    platform: &P,
+    caller: &Caller,
+    path: &RepoPath,
+    received: &Result<Received, ReceiveError>,
+) {
     match received {
         Ok(received) => {
             for (update, answer) in &received.updates {
-                let result = answer.as_ref().map_or_else(String::as_str, |()| "ok");
-                tracing::info!(user, fingerprint, %remote, app, %update, result, "push");
+                let result = answer.as_ref().copied().map_err(String::as_str);
+                platform.pushed(caller, path, &format!("push {update}"), result);
             }
         }
-        Err(error) => tracing::info!(user, fingerprint, %remote, app, %error, "push ended"),
+        Err(error) => platform.pushed(caller, path, "push", Err(&error.to_string())),
     }
 }

@@ -11,6 +11,7 @@ mod server;
 mod shell;
 mod transcript;
 
+mod access;
 mod clones;
 mod failed_deploys;
 mod killed;

@@ -18,6 +18,8 @@ transcripts! {
     tidy
     run
     keys
+    access
+    certificates
     help
     names
     front

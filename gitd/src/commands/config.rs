@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use clap::{Args, ValueEnum};
 use release::{AppName, ConfigChanges, ConfigName, ConfigVars, Restart};
-use tokio::io::AsyncReadExt;
 
 use super::Env;
 use crate::{
@@ -21,7 +20,7 @@ const FILE_BYTES_MAX: u64 = 256 * 1024;
 #[derive(Args)]
 #[command(after_help = "Examples:\n  config shop\n  config shop --json")]
 pub(super) struct List {
-    app: AppName,
+    pub(super) app: AppName,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -34,7 +33,7 @@ pub(super) struct List {
 #[derive(Args)]
 #[command(after_help = "Example:\n  config:get shop DATABASE_URL")]
 pub(super) struct Get {
-    app: AppName,
+    pub(super) app: AppName,
     name: ConfigName,
     /// Print JSON
     #[arg(long)]
@@ -47,7 +46,7 @@ pub(super) struct Get {
     after_help = "Examples:\n  config:set shop COLOUR=blue MOTTO='two words'\n  config:set shop --no-restart LEVEL=debug"
 )]
 pub(super) struct Set {
-    app: AppName,
+    pub(super) app: AppName,
     /// NAME=value
     #[arg(required = true, value_name = "NAME=VALUE")]
     vars: Vec<String>,
@@ -59,7 +58,7 @@ pub(super) struct Set {
 #[derive(Args)]
 #[command(after_help = "Example:\n  config:unset shop COLOUR MOTTO")]
 pub(super) struct Unset {
-    app: AppName,
+    pub(super) app: AppName,
     #[arg(required = true)]
     names: Vec<ConfigName>,
     #[command(flatten)]
@@ -70,7 +69,7 @@ pub(super) struct Unset {
 #[derive(Args)]
 #[command(after_help = "Example:\n  config:export shop > .env")]
 pub(super) struct Export {
-    app: AppName,
+    pub(super) app: AppName,
     #[arg(long, value_enum, default_value_t = Format::Env)]
     format: Format,
 }
@@ -81,7 +80,7 @@ pub(super) struct Export {
 #[derive(Args)]
 #[command(after_help = "Example:\n  config:import shop < .env")]
 pub(super) struct Import {
-    app: AppName,
+    pub(super) app: AppName,
     #[command(flatten)]
     when: When,
 }
@@ -90,7 +89,7 @@ pub(super) struct Import {
 #[derive(Args)]
 #[command(after_help = "Example:\n  config:export shop > env; $EDITOR env; config:edit shop < env")]
 pub(super) struct Edit {
-    app: AppName,
+    pub(super) app: AppName,
     #[command(flatten)]
     when: When,
 }
@@ -231,15 +230,7 @@ fn replacement(before: &ConfigVars, vars: Vars) -> ConfigChanges {
 }
 
 async fn read(env: &mut Env<'_>) -> Result<Vars, Failure> {
-    let mut text = String::new();
-    let stdin = &mut env.io.stdin;
-    let read = stdin
-        .take(FILE_BYTES_MAX + 1)
-        .read_to_string(&mut text)
-        .await;
-    if read.is_err() {
-        return Err(Failure::new("what came on stdin is not UTF-8 text").status(USAGE));
-    }
+    let text = env.input(FILE_BYTES_MAX).await?;
     if text.len() as u64 > FILE_BYTES_MAX {
         return Err(Failure::new(format!(
             "the file is larger than {} KiB",

@@ -13,7 +13,7 @@ use crate::{
 /// Show an app's Git URL and the branch that deploys
 #[derive(Args)]
 pub(super) struct Info {
-    app: AppName,
+    pub(super) app: AppName,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -22,7 +22,7 @@ pub(super) struct Info {
 /// Set what an app's repository does: `git:set APP deploy-branch NAME`
 #[derive(Args)]
 pub(super) struct Set {
-    app: AppName,
+    pub(super) app: AppName,
     setting: Setting,
     /// The platform's default when absent
     value: Option<String>,

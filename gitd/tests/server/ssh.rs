@@ -118,7 +118,7 @@ fn host_keys_stay_and_are_announced() {
         std::fs::write(&file, output.stdout).expect("writes");
         text(&run(Command::new("ssh-keygen").arg("-l").arg("-f").arg(&file)).stdout)
     };
-    for (kind, fingerprint) in ["ed25519", "ecdsa"].iter().zip(&server.fingerprints) {
+    for (kind, fingerprint) in ["ed25519"].iter().zip(&server.fingerprints) {
         assert!(scan(kind).contains(fingerprint.as_str()), "{kind}");
     }
 }
@@ -316,7 +316,7 @@ fn strangers_in_the_doorway_keep_nobody_out() {
     // The first of them were pushed out.
     let mut first = &strangers[0];
     first
-        .set_read_timeout(Some(Duration::from_secs(20)))
+        .set_read_timeout(Some(Duration::from_secs(60)))
         .expect("sets");
     let mut seen = Vec::new();
     _ = first.read_to_end(&mut seen);
