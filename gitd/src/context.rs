@@ -176,6 +176,11 @@ impl Context {
             repo.set_ref(&git_ref, Some(commit), old)?;
             self.apps.ledger().ref_settled(&app.name)?;
         }
+        for app in self.apps.ledger().apps()? {
+            if let Ok(repo) = Repo::open(self.repo_dir(app.id)) {
+                self.write_app_refs(&app, &repo)?;
+            }
+        }
         Ok(())
     }
 
@@ -284,13 +289,18 @@ impl Context {
         }
     }
 
-    fn repo_of(&self, app: &App) -> Result<Repo, String> {
+    fn app_to_fetch_from(&self, caller: &Caller, path: &RepoPath) -> Result<App, String> {
+        let name: AppName = path
+            .0
+            .parse()
+            .map_err(|error: release::NotAName| error.to_string())?;
+        self.app_for(caller, &name, Role::Viewer)
+            .map_err(|denied| chain(&denied))
+    }
+
+    pub(crate) fn repo_of(&self, app: &App) -> Result<Repo, String> {
         let dir = self.repo_dir(app.id);
-        let branch = self
-            .settings
-            .deploy_branches
-            .first()
-            .map_or("main", String::as_str);
+        let branch = self.deploy_branches(app).first().copied().unwrap_or("main");
         let repo = if dir.exists() {
             Repo::open(dir)
         } else {
@@ -346,6 +356,16 @@ impl Platform for Arc<Context> {
                 );
             }
         }
+    }
+
+    async fn open_to_read(&self, caller: &Caller, path: &RepoPath) -> Result<Repo, String> {
+        let app = self.app_to_fetch_from(caller, path)?;
+        let repo = self.repo_of(&app)?;
+        // Config changes and rollbacks make releases too.
+        if let Err(error) = self.write_app_refs(&app, &repo) {
+            tracing::error!(app = %app.name, error = chain(&error), "cannot write the refs of releases");
+        }
+        Ok(repo)
     }
 
     fn limits(&self) -> &Limits {

@@ -9,6 +9,7 @@ mod session;
 mod words;
 
 mod access;
+mod app_refs;
 mod context;
 mod deploy;
 mod dotenv;

@@ -84,6 +84,13 @@ pub trait Platform: Send + Sync + 'static {
     /// For the audit log: what a push did to a ref, or why it came to nothing.
     fn pushed(&self, caller: &Caller, path: &RepoPath, what: &str, result: Result<(), &str>);
 
+    /// The repository to fetch from. Never makes anything. `Err` is what the client reads as `fatal: remote error`.
+    fn open_to_read(
+        &self,
+        caller: &Caller,
+        path: &RepoPath,
+    ) -> impl Future<Output = Result<Repo, String>> + Send;
+
     /// What one push may bring and cost.
     fn limits(&self) -> &Limits;
 

@@ -39,6 +39,10 @@ impl Platform for Nobody {
         Err("nowhere".to_owned())
     }
 
+    async fn open_to_read(&self, _: &Caller, _: &RepoPath) -> Result<Repo, String> {
+        Err("nowhere".to_owned())
+    }
+
     fn limits(&self) -> &Limits {
         &self.0
     }

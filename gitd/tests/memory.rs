@@ -63,6 +63,10 @@ impl Platform for Open {
         Err("nowhere".to_owned())
     }
 
+    async fn open_to_read(&self, _: &Caller, _: &RepoPath) -> Result<Repo, String> {
+        Err("nowhere".to_owned())
+    }
+
     fn limits(&self) -> &Limits {
         &self.limits
     }

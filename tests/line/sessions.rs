@@ -25,6 +25,7 @@ transcripts! {
     front
     completion
     other_branches
+    fetch
     json
     image
 }

@@ -12,6 +12,7 @@ mod config;
 mod doctor;
 mod domains;
 mod gc;
+mod git;
 mod help;
 mod keys;
 mod limits;
@@ -157,6 +158,10 @@ enum Command {
     Builds(builds::List),
     #[command(name = "builds:output")]
     BuildsOutput(builds::Output),
+    #[command(name = "git", visible_alias = "git:info", alias = "git:report")]
+    Git(git::Info),
+    #[command(name = "git:set")]
+    GitSet(git::Set),
     #[command(name = "keys", visible_alias = "keys:list", alias = "ssh-keys:list")]
     Keys(keys::List),
     #[command(name = "keys:add", alias = "ssh-keys:add")]
@@ -297,11 +302,6 @@ impl Command {
             Self::ConfigExport(args) => Rule::read(app(&args.app, Operator)),
             Self::ConfigImport(args) => Rule::change(app(&args.app, Operator)),
             Self::ConfigEdit(args) => Rule::change(app(&args.app, Operator)),
-            Self::Buildpacks(args) => Rule::read(app(&args.app, Viewer)),
-            Self::BuildpacksSet(args) => Rule::change(app(&args.app, Operator)),
-            Self::BuildpacksAdd(args) => Rule::change(app(&args.app, Operator)),
-            Self::BuildpacksRemove(args) => Rule::change(app(&args.app, Operator)),
-            Self::BuildpacksClear(args) => Rule::change(app(&args.app, Operator)),
             Self::Domains(args) => Rule::read(app(&args.app, Viewer)),
             Self::DomainsAdd(args) => Rule::change(app(&args.app, Operator)),
             Self::DomainsRemove(args) => Rule::change(app(&args.app, Operator)),
@@ -318,6 +318,13 @@ impl Command {
             Self::LimitsSet(args) => Rule::change(app(&args.app, Operator)),
             Self::Checks(args) => Rule::read(app(&args.app, Viewer)),
             Self::ChecksSet(args) => Rule::change(app(&args.app, Operator)),
+            Self::Buildpacks(args) => Rule::read(app(&args.app, Viewer)),
+            Self::BuildpacksSet(args) => Rule::change(app(&args.app, Operator)),
+            Self::BuildpacksAdd(args) => Rule::change(app(&args.app, Operator)),
+            Self::BuildpacksRemove(args) => Rule::change(app(&args.app, Operator)),
+            Self::BuildpacksClear(args) => Rule::change(app(&args.app, Operator)),
+            Self::Git(args) => Rule::read(app(&args.app, Viewer)),
+            Self::GitSet(args) => Rule::change(app(&args.app, Operator)),
             Self::Logs(args) => Rule::read(app(&args.app, Viewer)),
             Self::Run(args) => Rule::change(app(&args.app, Operator)),
             Self::RunDetached(args) => Rule::change(app(&args.app, Operator)),
@@ -452,6 +459,8 @@ impl Command {
             Self::BuildpacksClear(args) => args.run(env).await,
             Self::Builds(args) => args.run(env).await,
             Self::BuildsOutput(args) => args.run(env).await,
+            Self::Git(args) => args.run(env).await,
+            Self::GitSet(args) => args.run(env).await,
             Self::Keys(args) => args.run(env).await,
             Self::KeysAdd(args) => args.run(env).await,
             Self::KeysRemove(args) => args.run(env).await,

@@ -181,6 +181,7 @@ fn named(request: &Result<Request, RequestError>) -> String {
         Ok(Request::UploadPack(path) | Request::UploadArchive(path)) => {
             format!("upload-pack {}", path.0.escape_debug())
         }
+        Ok(Request::Lfs) => "lfs".to_owned(),
         Ok(Request::Command(words)) => match words.first() {
             Some(word) => format!("command {}", word.escape_debug()),
             None => "no command".to_owned(),

@@ -284,6 +284,11 @@ impl Platform for TestPlatform {
         ))
     }
 
+    async fn open_to_read(&self, _: &Caller, path: &RepoPath) -> Result<Repo, String> {
+        Repo::open(self.repos.join(format!("{}.git", path.0)))
+            .map_err(|_| format!("there is no app `{}`", path.0.escape_debug()))
+    }
+
     fn limits(&self) -> &Limits {
         &self.limits
     }

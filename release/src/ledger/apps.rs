@@ -21,6 +21,8 @@ pub struct App {
     pub lock: Option<Lock>,
     /// Visitors read this instead of the app; empty for the usual words.
     pub maintenance: Option<String>,
+    /// The branch whose pushes deploy; `None`: the platform's.
+    pub deploy_branch: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,8 +33,7 @@ pub struct Lock {
     pub reason: Option<String>,
 }
 
-const COLUMNS: &str =
-    "id, name, created_at, current, owner, locked_by, locked_at, lock_reason, maintenance";
+const COLUMNS: &str = "id, name, created_at, current, owner, locked_by, locked_at, lock_reason, maintenance, deploy_branch";
 
 impl Ledger {
     /// By name.
@@ -99,6 +100,7 @@ impl Ledger {
             owner: by.to_owned(),
             lock: None,
             maintenance: None,
+            deploy_branch: None,
         })
     }
 
@@ -139,6 +141,15 @@ impl Ledger {
             })
             .doing(doing)?;
         transaction.commit().doing(doing)
+    }
+
+    /// `None`: the platform's branch again.
+    pub fn set_deploy_branch(
+        &self,
+        app: &AppName,
+        branch: Option<&str>,
+    ) -> Result<(), LedgerError> {
+        self.set(app, "deploy_branch", branch)
     }
 
     /// The time is now.
@@ -251,6 +262,7 @@ fn app(row: &Row<'_>) -> rusqlite::Result<App> {
         owner: row.get(4)?,
         lock: lock(row)?,
         maintenance: row.get(8)?,
+        deploy_branch: row.get(9)?,
     })
 }
 

@@ -7,7 +7,13 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::{Doing as _, LedgerError};
 
 /// `user_version` counts how many of these a file has had.
-const MIGRATIONS: &[&str] = &[FIRST, OPERATORS_SETTINGS, BUILDPACKS, PEOPLE];
+const MIGRATIONS: &[&str] = &[
+    FIRST,
+    OPERATORS_SETTINGS,
+    PEOPLE,
+    BUILDPACKS,
+    "ALTER TABLE apps ADD COLUMN deploy_branch TEXT;",
+];
 
 /// Apps, releases, builds, and keys that may do everything.
 pub(super) const FIRST: &str = "
@@ -125,16 +131,6 @@ const OPERATORS_SETTINGS: &str = "
     ) STRICT;
 ";
 
-/// Those that an operator has set, in their order.
-const BUILDPACKS: &str = "
-    CREATE TABLE buildpacks (
-        app INTEGER NOT NULL REFERENCES apps (id) ON DELETE CASCADE,
-        place INTEGER NOT NULL CHECK (place > 0),
-        buildpack TEXT NOT NULL,
-        PRIMARY KEY (app, place)
-    ) STRICT, WITHOUT ROWID;
-";
-
 /// Users, roles, teams, certificate authorities, and the audit log.
 const PEOPLE: &str = "
     CREATE TABLE users (
@@ -228,6 +224,16 @@ const PEOPLE: &str = "
     CREATE TRIGGER audit_stays
     BEFORE DELETE ON audit
     BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END;
+";
+
+/// Those that an operator has set, in their order.
+const BUILDPACKS: &str = "
+    CREATE TABLE buildpacks (
+        app INTEGER NOT NULL REFERENCES apps (id) ON DELETE CASCADE,
+        place INTEGER NOT NULL CHECK (place > 0),
+        buildpack TEXT NOT NULL,
+        PRIMARY KEY (app, place)
+    ) STRICT, WITHOUT ROWID;
 ";
 
 pub(super) fn migrate(connection: &mut Connection, file: &Path) -> Result<(), LedgerError> {
