@@ -245,7 +245,10 @@ impl Context {
 
     /// The app that is pushed to, made when it is new and that is allowed.
     fn app_to_push_to(&self, caller: &Caller, path: &RepoPath) -> Result<App, String> {
-        let name = name_in(path)?;
+        let name: AppName = path
+            .0
+            .parse()
+            .map_err(|error: release::NotAName| error.to_string())?;
         match self.app_for(caller, &name, Role::Deployer) {
             Ok(app) => Ok(app),
             // Nobody has a role on an app that there is not; whoever may create one becomes its owner.
@@ -284,6 +287,15 @@ impl Context {
             true => Ok(()),
             false => Err(Denied::NoApp(app.name.clone())),
         }
+    }
+
+    fn app_to_fetch_from(&self, caller: &Caller, path: &RepoPath) -> Result<App, String> {
+        let name: AppName = path
+            .0
+            .parse()
+            .map_err(|error: release::NotAName| error.to_string())?;
+        self.app_for(caller, &name, Role::Viewer)
+            .map_err(|denied| chain(&denied))
     }
 
     pub(crate) fn repo_of(&self, app: &App) -> Result<Repo, String> {
@@ -328,18 +340,6 @@ impl Platform for Arc<Context> {
         Ok((repo, landing))
     }
 
-    async fn open_to_read(&self, caller: &Caller, path: &RepoPath) -> Result<Repo, String> {
-        let name = name_in(path)?;
-        let app = self.app_for(caller, &name, Role::Viewer);
-        let app = app.map_err(|denied| chain(&denied))?;
-        let repo = self.repo_of(&app)?;
-        // Config changes and rollbacks make releases too.
-        if let Err(error) = self.write_app_refs(&app, &repo) {
-            tracing::error!(app = %app.name, error = chain(&error), "cannot write the refs of releases");
-        }
-        Ok(repo)
-    }
-
     fn pushed(&self, caller: &Caller, path: &RepoPath, what: &str, result: Result<(), &str>) {
         let outcome = match result {
             Ok(()) => Outcome::Done,
@@ -358,6 +358,16 @@ impl Platform for Arc<Context> {
         }
     }
 
+    async fn open_to_read(&self, caller: &Caller, path: &RepoPath) -> Result<Repo, String> {
+        let app = self.app_to_fetch_from(caller, path)?;
+        let repo = self.repo_of(&app)?;
+        // Config changes and rollbacks make releases too.
+        if let Err(error) = self.write_app_refs(&app, &repo) {
+            tracing::error!(app = %app.name, error = chain(&error), "cannot write the refs of releases");
+        }
+        Ok(repo)
+    }
+
     fn limits(&self) -> &Limits {
         &self.limits
     }
@@ -365,9 +375,4 @@ impl Platform for Arc<Context> {
     async fn run(&self, caller: &Caller, words: Vec<String>, io: Io) -> u8 {
         commands::run(self, caller, &words, io).await
     }
-}
-
-fn name_in(path: &RepoPath) -> Result<AppName, String> {
-    let parsed = path.0.parse();
-    parsed.map_err(|error: release::NotAName| error.to_string())
 }
