@@ -21,7 +21,7 @@ use tokio::{
 };
 
 /// Longest wait of a test for something that takes milliseconds.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) struct TestServer {
     pub(crate) address: SocketAddr,
