@@ -11,6 +11,7 @@ mod keys;
 mod limits;
 mod releases;
 mod schema;
+mod snapshot;
 mod stopped;
 
 use std::{
@@ -31,6 +32,7 @@ pub use builds::{Build, BuildStatus};
 pub use keys::Key;
 pub(crate) use releases::{NewRelease, default_quantity};
 pub use releases::{Release, ReleaseStatus};
+pub use snapshot::snapshot;
 
 /// How long a statement waits for another process that holds the file, for example a backup.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
