@@ -11,6 +11,8 @@ mod server;
 mod shell;
 mod transcript;
 
+mod backups;
+mod commands;
 mod failed_deploys;
 mod killed;
 mod languages;

@@ -4,6 +4,7 @@
 //! Data goes to stdout, narration to stderr, so that a pipe gets only data.
 
 mod apps;
+mod backup;
 mod builds;
 mod checks;
 mod completion;
@@ -141,6 +142,8 @@ enum Command {
     Doctor(doctor::Doctor),
     #[command(name = "gc")]
     Gc(gc::Gc),
+    #[command(name = "backup")]
+    Backup(backup::Backup),
     #[command(name = "completion")]
     Completion(completion::Completion),
     #[command(name = "help")]
@@ -223,6 +226,7 @@ impl Command {
             Self::KeysRemove(args) => args.run(env).await,
             Self::Doctor(args) => return args.run(env).await,
             Self::Gc(args) => args.run(env).await,
+            Self::Backup(args) => args.run(env).await,
             Self::Completion(args) => args.run(env).await,
             Self::Help(args) => args.run(env).await,
         }
@@ -266,6 +270,8 @@ fn app_first(words: &[String]) -> Vec<String> {
     while let Some(word) = words.next() {
         if app.is_none() && (word == "-a" || word == "--app") {
             app = words.next().cloned();
+            // Without a name it is for clap to complain about.
+            rest.extend(app.is_none().then(|| word.clone()));
         } else if let (None, Some(name)) = (&app, word.strip_prefix("--app=")) {
             app = Some(name.to_owned());
         } else {
@@ -337,6 +343,7 @@ mod tests {
         check("config:set A=1 -a shop", "config:set shop A=1");
         check("config:set --app=shop A=1", "config:set shop A=1");
         check("ps --app shop --json", "ps shop --json");
+        check("ps --json -a", "ps --json -a");
         check(
             "run -e A=1 -a shop -- ls -a x",
             "run shop -e A=1 -- ls -a x",
