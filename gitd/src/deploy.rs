@@ -7,7 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use builder::{BuildError, Built};
+use builder::{
+    BuildError, Built,
+    sources::{NotASource, SourceUri},
+};
 use container::store::StoreError;
 use gix_hash::ObjectId;
 use release::{App, Build, BuildStatus, Candidate, DeployError, LedgerError, Release};
@@ -47,6 +50,8 @@ enum Failure {
     Ledger(#[from] LedgerError),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    Buildpack(#[from] NotASource),
     #[error("the build ended without a result")]
     Lost,
 }
@@ -195,9 +200,12 @@ impl AppLanding {
         let previous = ledger
             .current(&self.app.name)?
             .and_then(|release| release.image);
+        let buildpacks = ledger.buildpacks(&self.app.name)?;
+        let buildpacks = buildpacks.iter().map(|text| SourceUri::parse(text, None));
+        let buildpacks: Vec<SourceUri> = buildpacks.collect::<Result<_, _>>()?;
         let cache = self.ctx.cache_dir(self.app.id);
-        let (builder, cancel, mut story) =
-            (self.ctx.builder.clone(), self.gone.flag(), story.clone());
+        let (builder, sources) = (self.ctx.builder.clone(), self.ctx.sources.clone());
+        let (cancel, mut story) = (self.gone.flag(), story.clone());
         blocking(move || {
             let request = builder::Request {
                 source,
@@ -208,7 +216,7 @@ impl AppLanding {
                 clear_cache,
                 cancel,
             };
-            Ok(builder.build_described(request, &mut story)?)
+            Ok(builder.build_described(request, &sources, &buildpacks, &mut story)?)
         })
         .await
     }

@@ -5,6 +5,7 @@
 
 mod apps;
 mod backup;
+mod buildpacks;
 mod builds;
 mod checks;
 mod completion;
@@ -128,6 +129,16 @@ enum Command {
     ReleasesRetry(releases::Retry),
     #[command(name = "rollback", visible_alias = "releases:rollback")]
     Rollback(releases::Rollback),
+    #[command(name = "buildpacks", alias = "buildpacks:list")]
+    Buildpacks(buildpacks::List),
+    #[command(name = "buildpacks:set")]
+    BuildpacksSet(buildpacks::Set),
+    #[command(name = "buildpacks:add")]
+    BuildpacksAdd(buildpacks::Add),
+    #[command(name = "buildpacks:remove")]
+    BuildpacksRemove(buildpacks::Remove),
+    #[command(name = "buildpacks:clear")]
+    BuildpacksClear(buildpacks::Clear),
     #[command(name = "builds", visible_alias = "builds:list")]
     Builds(builds::List),
     #[command(name = "builds:output")]
@@ -219,6 +230,11 @@ impl Command {
             Self::ReleasesOutput(args) => args.run(env).await,
             Self::ReleasesRetry(args) => args.run(env).await,
             Self::Rollback(args) => args.run(env).await,
+            Self::Buildpacks(args) => args.run(env).await,
+            Self::BuildpacksSet(args) => args.run(env).await,
+            Self::BuildpacksAdd(args) => args.run(env).await,
+            Self::BuildpacksRemove(args) => args.run(env).await,
+            Self::BuildpacksClear(args) => args.run(env).await,
             Self::Builds(args) => args.run(env).await,
             Self::BuildsOutput(args) => args.run(env).await,
             Self::Keys(args) => args.run(env).await,
