@@ -25,4 +25,5 @@ transcripts! {
     other_branches
     json
     image
+    guessed
 }

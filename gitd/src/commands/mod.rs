@@ -12,17 +12,21 @@ mod completion;
 mod config;
 mod doctor;
 mod domains;
+mod elsewhere;
 mod gc;
 mod help;
 mod keys;
 mod limits;
 mod lock;
 mod logs;
+mod logs_failed;
 mod maintenance;
 mod ps;
 mod releases;
 mod run;
 mod run_detached;
+mod run_list;
+mod whoami;
 
 use std::sync::Arc;
 
@@ -57,6 +61,8 @@ enum Command {
     AppsCreate(apps::Create),
     #[command(name = "apps:info", visible_alias = "info")]
     AppsInfo(apps::Info),
+    #[command(name = "apps:exists")]
+    AppsExists(apps::Exists),
     #[command(name = "apps:destroy")]
     AppsDestroy(apps::Destroy),
     #[command(name = "apps:rename", visible_alias = "rename")]
@@ -71,6 +77,8 @@ enum Command {
     AppsUnlock(lock::Unlock),
     #[command(name = "config", visible_alias = "config:list", alias = "config:show")]
     Config(config::List),
+    #[command(name = "config:keys")]
+    ConfigKeys(config::Keys),
     #[command(name = "config:get")]
     ConfigGet(config::Get),
     #[command(name = "config:set")]
@@ -89,6 +97,8 @@ enum Command {
     DomainsAdd(domains::Add),
     #[command(name = "domains:remove")]
     DomainsRemove(domains::Remove),
+    #[command(name = "domains:clear")]
+    DomainsClear(domains::Clear),
     #[command(name = "maintenance")]
     Maintenance(maintenance::Show),
     #[command(name = "maintenance:on")]
@@ -115,10 +125,14 @@ enum Command {
     ChecksSet(checks::Set),
     #[command(name = "logs")]
     Logs(logs::Logs),
+    #[command(name = "logs:failed")]
+    LogsFailed(logs_failed::LogsFailed),
     #[command(name = "run")]
     Run(run::Run),
     #[command(name = "run:detached")]
     RunDetached(run_detached::RunDetached),
+    #[command(name = "run:list")]
+    RunList(run_list::RunList),
     #[command(name = "releases", visible_alias = "releases:list")]
     Releases(releases::List),
     #[command(name = "releases:info")]
@@ -155,6 +169,10 @@ enum Command {
     Gc(gc::Gc),
     #[command(name = "backup")]
     Backup(backup::Backup),
+    #[command(name = "whoami", alias = "auth:whoami")]
+    Whoami(whoami::Whoami),
+    #[command(name = "version")]
+    Version(whoami::Version),
     #[command(name = "completion")]
     Completion(completion::Completion),
     #[command(name = "help")]
@@ -194,6 +212,7 @@ impl Command {
             Self::Apps(args) => args.run(env).await,
             Self::AppsCreate(args) => args.run(env).await,
             Self::AppsInfo(args) => args.run(env).await,
+            Self::AppsExists(args) => args.run(env).await,
             Self::AppsDestroy(args) => args.run(env).await,
             Self::AppsRename(args) => args.run(env).await,
             Self::AppsClone(args) => args.run(env).await,
@@ -201,6 +220,7 @@ impl Command {
             Self::AppsLock(args) => args.run(env).await,
             Self::AppsUnlock(args) => args.run(env).await,
             Self::Config(args) => args.run(env).await,
+            Self::ConfigKeys(args) => args.run(env).await,
             Self::ConfigGet(args) => args.run(env).await,
             Self::ConfigSet(args) => args.run(env).await,
             Self::ConfigUnset(args) => args.run(env).await,
@@ -210,6 +230,7 @@ impl Command {
             Self::Domains(args) => args.run(env).await,
             Self::DomainsAdd(args) => args.run(env).await,
             Self::DomainsRemove(args) => args.run(env).await,
+            Self::DomainsClear(args) => args.run(env).await,
             Self::Maintenance(args) => args.run(env).await,
             Self::MaintenanceOn(args) => args.run(env).await,
             Self::MaintenanceOff(args) => args.run(env).await,
@@ -223,8 +244,10 @@ impl Command {
             Self::Checks(args) => args.run(env).await,
             Self::ChecksSet(args) => args.run(env).await,
             Self::Logs(args) => args.run(env).await,
+            Self::LogsFailed(args) => args.run(env).await,
             Self::Run(args) => return args.run(env).await,
             Self::RunDetached(args) => args.run(env).await,
+            Self::RunList(args) => args.run(env).await,
             Self::Releases(args) => args.run(env).await,
             Self::ReleasesInfo(args) => args.run(env).await,
             Self::ReleasesOutput(args) => args.run(env).await,
@@ -243,6 +266,8 @@ impl Command {
             Self::Doctor(args) => return args.run(env).await,
             Self::Gc(args) => args.run(env).await,
             Self::Backup(args) => args.run(env).await,
+            Self::Whoami(args) => args.run(env).await,
+            Self::Version(args) => args.run(env).await,
             Self::Completion(args) => args.run(env).await,
             Self::Help(args) => args.run(env).await,
         }
@@ -258,7 +283,18 @@ fn parse(words: &[String]) -> Result<Command, Failure> {
     match Line::try_parse_from(app_first(words)) {
         Ok(line) => Ok(line.command),
         Err(error) if !error.use_stderr() => Ok(Command::Help(help::Help::text(error.to_string()))),
-        Err(error) => Err(Failure::new(usage_text(&error)).status(USAGE)),
+        Err(error) => Err(misunderstood(words, &error).status(USAGE)),
+    }
+}
+
+fn misunderstood(words: &[String], error: &clap::Error) -> Failure {
+    let is_unknown = error.kind() == clap::error::ErrorKind::InvalidSubcommand;
+    let command = words.first().filter(|_| is_unknown);
+    match command.and_then(|command| Some((command, elsewhere::advice(command)?))) {
+        Some((command, advice)) => {
+            Failure::new(format!("there is no command `{command}`")).hint(advice)
+        }
+        None => Failure::new(usage_text(error)),
     }
 }
 
