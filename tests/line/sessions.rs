@@ -18,11 +18,14 @@ transcripts! {
     tidy
     run
     keys
+    access
+    certificates
     help
     names
     front
     completion
     other_branches
+    fetch
     json
     image
     guessed
