@@ -99,6 +99,8 @@ fn names_have_a_length_and_a_form() {
     let said = server.ssh("apps:info apple").fails(1);
     assert!(said.contains("there is no app `apple`"), "{said}");
     server.ssh("apps:create apples").ok();
+    let said = server.ssh("ps:scale aples web=1").fails(1);
+    assert!(said.contains("Did you mean `apples`?"), "{said}");
     let said = server.ssh("ps:scale -a apples web=1 --jsn").fails(64);
     assert!(said.contains("--jsn"), "{said}");
     let said = server.ssh("logs apples --tial").fails(64);

@@ -278,7 +278,7 @@ impl Shown {
 #[derive(Args)]
 #[command(after_help = "Example:\n  apps:exists shop || apps:create shop")]
 pub(super) struct Exists {
-    app: AppName,
+    pub(super) app: AppName,
 }
 
 impl Exists {

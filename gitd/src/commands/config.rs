@@ -34,7 +34,7 @@ pub(super) struct List {
 #[derive(Args)]
 #[command(after_help = "Example:\n  config:keys shop")]
 pub(super) struct Keys {
-    app: AppName,
+    pub(super) app: AppName,
     /// Print JSON
     #[arg(long)]
     json: bool,

@@ -41,7 +41,7 @@ pub(super) struct Remove {
 #[derive(Args)]
 #[command(after_help = "Example:\n  domains:clear shop")]
 pub(super) struct Clear {
-    app: AppName,
+    pub(super) app: AppName,
 }
 
 #[derive(Serialize)]

@@ -10,7 +10,7 @@ use crate::errors::Failure;
 #[derive(Args)]
 #[command(after_help = "Example:\n  logs:failed shop")]
 pub(super) struct LogsFailed {
-    app: AppName,
+    pub(super) app: AppName,
 }
 
 impl LogsFailed {

@@ -22,6 +22,7 @@ mod lock;
 mod logs;
 mod logs_failed;
 mod maintenance;
+mod near;
 mod ps;
 mod releases;
 mod run;
@@ -397,10 +398,18 @@ impl Command {
             }
             false => None,
         };
+        let named = match &need {
+            Need::App(app, _) => Some(app.clone()),
+            _ => None,
+        };
         let result = match env.ctx.check(env.caller, &need) {
             Ok(()) => self.run_while_allowed(env, need).await,
             Err(denied) => Err(denied.into()),
         };
+        let result = result.map_err(|failure| match &named {
+            Some(app) => near::explained(env, app, failure),
+            None => failure,
+        });
         if let Some(record) = record {
             env.ctx.audit_end(record, &outcome(&result));
         }

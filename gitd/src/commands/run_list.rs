@@ -10,7 +10,7 @@ use crate::errors::Failure;
 #[derive(Args)]
 #[command(after_help = "Example:\n  run:list shop")]
 pub(super) struct RunList {
-    app: AppName,
+    pub(super) app: AppName,
     /// Print JSON
     #[arg(long)]
     json: bool,
