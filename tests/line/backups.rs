@@ -33,7 +33,7 @@ fn a_restored_platform_is_the_one_that_was_backed_up() {
         "config shop",
         "domains shop",
         "keys",
-        "releases:info shop v1",
+        "releases:info shop v1 --json",
         "limits shop",
     ];
     let before = asked.map(|command| server.ssh(command).ok());

@@ -15,9 +15,7 @@ const ODD: &[&str] = &[
     "--app=",
     "--app",
     "-a one -a two",
-    "''",
-    "UPPER",
-    "../../etc/passwd",
+    "\"''\"",
     "-- --",
     "\"'a b' 'c\"",
     "\"'\"",
@@ -26,11 +24,12 @@ const ODD: &[&str] = &[
     "$'\\xff\\xfe'",
     "$'a\\x1b[31m\\r'",
     "nobody --json --json",
-    "shöp",
-    "$LONG",
     "$MANY",
     "$LARGE",
 ];
+
+/// Names that no app has. People may be called anything.
+const NO_APPS: &[&str] = &["UPPER", "../../etc/passwd", "shöp", "$LONG"];
 
 #[test]
 fn odd_words_are_refused_in_words() {
@@ -54,7 +53,12 @@ try() { said=$($S \"$@\" 2>&1 < /dev/null); echo \"[$? $WHAT] ${said//[[:cntrl:]
     );
     for (number, command) in commands.iter().enumerate() {
         // Every command with some of them, every one of them with many commands.
-        for (at, odd) in ODD.iter().enumerate() {
+        let topic = command.split(':').next().unwrap_or_default();
+        let names = match ["users", "teams", "ca"].contains(&topic) {
+            true => [].iter(),
+            false => NO_APPS.iter(),
+        };
+        for (at, odd) in ODD.iter().chain(names).enumerate() {
             if (number + at) % 4 == 0 {
                 _ = writeln!(script, "WHAT='{command} #{at}'; try {command} {odd}");
             }
