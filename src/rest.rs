@@ -68,12 +68,23 @@ fn give_back() {
     _ = unsafe { libc::madvise(start as *mut _, end - start, libc::MADV_DONTNEED) };
 }
 
-/// Where the code of `exe` is, of the lines of `/proc/self/maps`. Only what is executable: other parts of a program are
-/// written to when it is loaded, also those that may not be written to afterwards.
+/// Where the code of `exe` is, and the constants before it, of the lines of `/proc/self/maps`. What lies behind the code is
+/// written to when a program is loaded, also where it may not be written to afterwards.
 fn code(maps: &str, exe: &str) -> Option<(usize, usize)> {
-    let line = maps
-        .lines()
-        .find(|line| line.ends_with(exe) && line.contains(" r-xp "))?;
+    let parts: Vec<&str> = maps.lines().filter(|line| line.ends_with(exe)).collect();
+    let code = parts.iter().position(|line| line.contains(" r-xp "))?;
+    let (start, mut end) = range(parts.first()?)?;
+    for part in &parts[..=code] {
+        let (from, to) = range(part)?;
+        if from != end || part.contains(" rw") {
+            return None;
+        }
+        end = to;
+    }
+    Some((start, end))
+}
+
+fn range(line: &str) -> Option<(usize, usize)> {
     let (start, end) = line.split(' ').next()?.split_once('-')?;
     let address = |text| usize::from_str_radix(text, 16).ok();
     Some((address(start)?, address(end)?))
@@ -84,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_code_is_what_is_executable_of_the_program() {
+    fn the_code_is_what_is_never_written_to() {
         let maps = "\
 55d0aa000000-55d0aa100000 r--p 00000000 fe:00 7                          /opt/slipway
 55d0aa100000-55d0ab000000 r-xp 00100000 fe:00 7                          /opt/slipway
@@ -93,8 +104,12 @@ mod tests {
 ";
         assert_eq!(
             code(maps, "/opt/slipway"),
-            Some((0x55d0_aa10_0000, 0x55d0_ab00_0000))
+            Some((0x55d0_aa00_0000, 0x55d0_ab00_0000))
         );
+        let apart = maps.replace("55d0aa100000-55d0ab", "55d0aa200000-55d0ab");
+        assert_eq!(code(&apart, "/opt/slipway"), None);
+        let written = maps.replace("r--p 00000000", "rw-p 00000000");
+        assert_eq!(code(&written, "/opt/slipway"), None);
         assert_eq!(code(maps, "/opt/other"), None);
         assert_eq!(code("", "/opt/slipway"), None);
     }
