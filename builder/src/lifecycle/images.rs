@@ -124,7 +124,7 @@ impl Images {
         image: &Image,
         diff_id: &Digest,
         scratch: &Path,
-    ) -> Result<Box<dyn Read>, Failure> {
+    ) -> Result<Box<dyn Read + Send>, Failure> {
         let layer = image.layer(diff_id).ok_or_else(|| {
             Failure::Refused(format!("image {} has no layer {diff_id}", image.reference))
         })?;
