@@ -10,7 +10,7 @@ use container::{
     Digest,
     layout::Layout,
     manifest::{Descriptor, Manifest, OCI_CONFIG, OCI_MANIFEST, Platform, REF_NAME},
-    registry::{Client, Content, Credentials, Reference, RegistryError, Repository},
+    registry::{Client, Content, Credentials, Reference, RegistryError, Repository, each},
 };
 use flate2::read::MultiGzDecoder;
 use serde_json::Value;
@@ -116,6 +116,25 @@ impl Images {
     pub(crate) fn wanted(&self, name: &str) -> Result<Image, Failure> {
         let found = self.find(name)?;
         found.ok_or_else(|| Failure::Refused(format!("there is no image `{name}`")))
+    }
+
+    /// Finds out early whether the image can be written under all of `names`.
+    pub(crate) fn check_write<'a>(
+        &self,
+        names: impl IntoIterator<Item = &'a String>,
+    ) -> Result<(), Failure> {
+        let Self::Registries(client) = self else {
+            return Ok(());
+        };
+        let mut repositories = Vec::new();
+        for name in names {
+            let repository = parse(name)?.repository;
+            if !repositories.contains(&repository) {
+                client.check_push(&repository).map_err(refused)?;
+                repositories.push(repository);
+            }
+        }
+        Ok(())
     }
 
     /// The layer's tar, decompressed.
@@ -359,31 +378,12 @@ fn push(
             Source::Layout(_) => None,
         })
         .collect();
-    for layer in &image.layers {
-        let path = image.blobs.join(layer.digest.hex());
-        let sent = client.push_blob(repository, layer, Content::File(&path), &origins);
-        if sent.is_ok() || path.exists() {
-            sent.map_err(refused)?;
-            continue;
-        }
-        // Neither there nor to be mounted: it has to make the way over this machine.
-        let of = |source: &&&Image| {
-            source
-                .layers
-                .iter()
-                .any(|one| one.blob.digest == layer.digest)
-        };
-        if let Some(Source::Registry(from)) =
-            image.sources.iter().find(of).map(|image| &image.source)
-        {
-            client
-                .blobs_into(from, std::slice::from_ref(layer), image.blobs)
-                .map_err(refused)?;
-        }
-        client
-            .push_blob(repository, layer, Content::File(&path), &origins)
-            .map_err(refused)?;
-    }
+    let mut layers: Vec<&Descriptor> = image.layers.iter().collect();
+    layers.sort_by_key(|layer| layer.digest);
+    layers.dedup_by_key(|layer| layer.digest);
+    each(&layers, |layer| {
+        push_layer(client, image, layer, repository, &origins)
+    })?;
     client
         .push_blob(repository, descriptor, Content::Bytes(config), &[])
         .map_err(refused)?;
@@ -391,6 +391,32 @@ fn push(
         .push_manifest(to, OCI_MANIFEST, manifest)
         .map_err(refused)
         .map(drop)
+}
+
+fn push_layer(
+    client: &Client,
+    image: &NewImage<'_>,
+    layer: &Descriptor,
+    to: &Repository,
+    origins: &[Repository],
+) -> Result<(), Failure> {
+    let path = image.blobs.join(layer.digest.hex());
+    let sent = client.push_blob(to, layer, Content::File(&path), origins);
+    if sent.is_ok() || path.exists() {
+        return sent.map_err(refused).map(drop);
+    }
+    // Neither there nor to be mounted: it has to make the way over this machine.
+    let of = |source: &&&Image| {
+        let mut layers = source.layers.iter();
+        layers.any(|one| one.blob.digest == layer.digest)
+    };
+    if let Some(Source::Registry(from)) = image.sources.iter().find(of).map(|image| &image.source) {
+        client
+            .blobs_into(from, std::slice::from_ref(layer), image.blobs)
+            .map_err(refused)?;
+    }
+    let sent = client.push_blob(to, layer, Content::File(&path), origins);
+    sent.map_err(refused).map(drop)
 }
 
 /// With all that lies behind it, in one line.
