@@ -9,7 +9,10 @@ use std::{
 use container::{
     Digest,
     layout::Layout,
-    manifest::{Descriptor, Manifest, OCI_CONFIG, OCI_MANIFEST, Platform, REF_NAME},
+    manifest::{
+        DOCKER_LAYER_GZIP, Descriptor, Manifest, OCI_CONFIG, OCI_LAYER_GZIP, OCI_MANIFEST,
+        Platform, REF_NAME,
+    },
     registry::{Client, Content, Credentials, Reference, RegistryError, Repository, each},
 };
 use flate2::read::MultiGzDecoder;
@@ -193,7 +196,8 @@ impl Images {
         let config = serde_json::to_vec(&image.config)
             .failing("write the configuration of", Path::new("the image"))?;
         let descriptor = Descriptor::of(OCI_CONFIG, &config);
-        let manifest = Manifest::new(descriptor.clone(), image.layers.clone()).to_json();
+        let layers = image.layers.iter().map(of_oci).collect();
+        let manifest = Manifest::new(descriptor.clone(), layers).to_json();
         let mut saved = Saved {
             names: vec![],
             digest: Digest::of(&manifest),
@@ -308,6 +312,15 @@ pub(crate) fn is_same(one: &str, other: &str) -> bool {
         (Some(one), Some(other)) => one == other,
         _ => one == other,
     }
+}
+
+/// Our images are of the OCI's kind, also on layers that Docker has named.
+fn of_oci(layer: &Descriptor) -> Descriptor {
+    let mut layer = layer.clone();
+    if layer.media_type == DOCKER_LAYER_GZIP {
+        OCI_LAYER_GZIP.clone_into(&mut layer.media_type);
+    }
+    layer
 }
 
 /// A whole layout beside the one that has the name, which it then replaces.

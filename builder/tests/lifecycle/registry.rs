@@ -48,13 +48,19 @@ impl<'a> Remote<'a> {
         remote
     }
 
-    /// That of the world's folder.
+    /// That of the world's folder, in Docker's form, as most are.
     pub(crate) fn run_image(&self) {
         let layout = self.world.path("oci").join(RUN.replace(':', "/"));
         let to = format!("docker://127.0.0.1:{}/run:1", self.registry.port);
         let from = format!("oci:{}", layout.display());
-        self.registry
-            .skopeo(&["copy", "--quiet", "--dest-tls-verify=false", &from, &to]);
+        self.registry.skopeo(&[
+            "copy",
+            "--quiet",
+            "--format=v2s2",
+            "--dest-tls-verify=false",
+            &from,
+            &to,
+        ]);
     }
 
     pub(crate) fn name(&self, name: &str) -> String {
