@@ -19,14 +19,9 @@ def run(options):
     for path in modules.rglob("*"):
         files, size = files + 1, size + (path.lstat().st_size if path.is_file() and not path.is_symlink() else 0)
     print(f"A layer of {files} files, {size / 1e6:.0f} MB; the Go lifecycle {GO_VERSION}\n", flush=True)
-    rows = []
     with World({"slipway": ours, "go": go}, modules) as world:
-        rows += new(world, options.rounds)
-        rows += unchanged(world, options.rounds)
-        rows += restored(world, options.rounds)
-        rows += again(world, options.rounds)
-        rows += started(world)
-    table(["", "slipway", "Go lifecycle", "ratio", "goal"], rows)
+        for rows in (new, unchanged, restored, again, started):
+            table(["", "slipway", "Go lifecycle", "ratio", "goal"], rows(world, options.rounds))
 
 
 def names(options):
@@ -130,7 +125,7 @@ def folder(world, name):
     subprocess.run(["chown", "--reference", world.root, path], check=True)
 
 
-def started(world):
+def started(world, _):
     """Milliseconds from the launcher's start to the end of `true`."""
     programs = {"slipway": world.launcher(), "go": world.programs["go"] / "launcher"}
     env = {"PATH": "/usr/bin:/bin", "CNB_PLATFORM_API": "0.14", "CNB_LAYERS_DIR": str(world.root / "layers"), "CNB_APP_DIR": str(world.root / "app")}
