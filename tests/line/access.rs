@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::{pushes::slow_app, server::Server};
 
-/// A user with a key of their own: `as_NAME` is their ssh.
+/// A user with a key of their own: `as_NAME` is their ssh, also for git.
 fn user(server: &Server, name: &str) {
     server
         .sh(&format!(
@@ -21,7 +21,13 @@ fn examples(server: &Server) -> Vec<String> {
     let overview = server.ssh("help").ok();
     let usages = overview.lines().filter(|line| line.starts_with("  "));
     let taking_an_app: BTreeSet<String> = usages
-        .filter(|usage| usage.contains(" APP") || usage.contains("[APP]"))
+        // What the command is about follows behind.
+        .filter(|usage| {
+            usage
+                .split_whitespace()
+                .take(2)
+                .any(|word| word.contains("APP"))
+        })
         .filter_map(|usage| usage.split_whitespace().next().map(str::to_owned))
         .collect();
     assert!(taking_an_app.len() > 40, "{overview}");
@@ -44,16 +50,20 @@ fn examples(server: &Server) -> Vec<String> {
     let examples = help.lines().filter_map(|line| line.strip_prefix("  "));
     let examples: Vec<String> = examples
         .filter(of_an_app)
-        // What comes on stdin does not matter.
-        .map(|line| line.split(" < ").next().unwrap_or(line).to_owned())
+        // Where its input comes from, and what is for the caller's own shell, does not matter.
+        .map(|line| {
+            ["<", ">", ";"]
+                .iter()
+                .fold(line, |line, end| line.split(end).next().unwrap_or(line))
+        })
+        .map(|line| line.trim_end().to_owned())
         .collect();
-    for command in &taking_an_app {
-        let has_one = examples
-            .iter()
-            .any(|line| line.split(' ').next() == Some(command));
-        assert!(has_one, "`{command}` has no example with the app `shop`");
-    }
-    examples
+    let without_one = taking_an_app.iter().filter(|command| {
+        let is_it = |line: &String| line.split(' ').next() == Some(command);
+        !examples.iter().any(is_it)
+    });
+    let plain: Vec<String> = without_one.map(|name| format!("{name} shop")).collect();
+    examples.into_iter().chain(plain).collect()
 }
 
 #[test]
@@ -75,10 +85,51 @@ fn for_every_command_a_forbidden_app_is_one_that_is_not_there() {
     };
     let hidden = answers("hidden");
     assert_eq!(hidden, answers("absent"));
-    let denied = hidden.matches("there is no app `APP`, or you have no access to it");
+    let no_app = no_app("APP");
+    let denied = hidden.matches(&no_app);
     assert_eq!(denied.count(), examples.len(), "{hidden}");
     let failed = hidden.lines().filter(|line| line.starts_with("1 of "));
     assert_eq!(failed.count(), examples.len(), "{hidden}");
+}
+
+#[test]
+fn git_keeps_to_the_roles_too() {
+    let server = Server::start();
+    user(&server, "grace");
+    server.ssh("apps:create hidden").ok();
+    server
+        .sh("git init -q repo; git -C repo commit -q --allow-empty -m one")
+        .ok();
+    let git = |line: &str| server.sh(&format!("GIT_SSH_COMMAND=$PWD/as_grace git -C repo {line}"));
+    let fetched = |app: &str| {
+        let said = git(&format!("ls-remote slipway:{app}"));
+        said.fails(128).replace(app, "APP")
+    };
+    let hidden = fetched("hidden");
+    assert!(hidden.contains(&no_app("APP")), "{hidden}");
+    assert_eq!(hidden, fetched("absent"));
+    let push = "push slipway:hidden HEAD:main";
+    let pushed = git(push).fails(128);
+    assert!(pushed.contains(&no_app("hidden")), "{pushed}");
+
+    server.ssh("access:add hidden grace viewer").ok();
+    git("ls-remote slipway:hidden").ok();
+    let pushed = git(push).fails(128);
+    let takes = "you are a viewer of `hidden`, and this takes a deployer";
+    assert!(pushed.contains(takes), "{pushed}");
+
+    // There is nothing to build, but an app now, and the record of who made it stays with it.
+    git("push slipway:made HEAD:main").fails(1);
+    server.sh("./as_grace slipway apps:rename made other").ok();
+    let audit = server.ssh("audit other").ok();
+    for what in ["create by push", "push", "apps:rename made other"] {
+        let is_told = |line: &str| line.contains(" grace ") && line.contains(what);
+        assert!(audit.lines().any(is_told), "{what}: {audit}");
+    }
+}
+
+fn no_app(name: &str) -> String {
+    format!("there is no app `{name}`, or you have no access to it")
 }
 
 /// Whoever waits for a turn under a name that they then give up has no rights on the next app of that name.
@@ -87,10 +138,9 @@ fn a_name_that_changes_hands_takes_no_rights_along() {
     let server = Server::start();
     user(&server, "grace");
     slow_app(&server, "name");
-    server
-        .sh("git -C name config core.sshCommand \"ssh -F $HOME/.ssh/grace.config\"; cp -r name again")
-        .ok();
-    let first = server.sh_beside("push name 2>&1 | tee first.txt");
+    server.sh("cp -r name again").ok();
+    let first =
+        server.sh_beside("export GIT_SSH_COMMAND=$PWD/as_grace; push name 2>&1 | tee first.txt");
     server.sh("eventually grep building first.txt").ok();
     let queued = |what: &str| {
         server
@@ -104,18 +154,18 @@ fn a_name_that_changes_hands_takes_no_rights_along() {
     let destroy = server.sh_beside("./as_grace slipway apps:destroy name --confirm name");
     queued("apps:destroy");
     let second = server.sh_beside(
-        "git -C again commit -q --allow-empty -m second; git -C again push slipway main 2>&1 | tee second.txt",
+        "export GIT_SSH_COMMAND=$PWD/as_grace; git -C again commit -q --allow-empty -m second; git -C again push slipway main 2>&1 | tee second.txt",
     );
     server.sh("eventually grep -i waiting second.txt").ok();
     server.sh("eventually ssh slipway apps:create name").ok();
 
     first.wait().ok();
     rename.wait().ok();
-    let no_longer = "there is no app `name`, or you have no access to it";
+    let no_longer = no_app("name");
     let destroyed = destroy.wait().fails(1);
-    assert!(destroyed.contains(no_longer), "{destroyed}");
+    assert!(destroyed.contains(&no_longer), "{destroyed}");
     let pushed = second.wait().fails(1);
-    assert!(pushed.contains(no_longer), "{pushed}");
+    assert!(pushed.contains(&no_longer), "{pushed}");
     assert_eq!(server.ssh("apps").ok(), "mine\nname\n");
     assert_eq!(server.sh("ssh slipway releases name 2>/dev/null").ok(), "");
 }
