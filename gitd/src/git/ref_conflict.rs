@@ -21,8 +21,8 @@ impl Names {
         if let Some(twin) = self.0.get(&name) {
             return (*twin != as_written).then(|| format!("differs from `{twin}` only by case"));
         }
-        let folders = name.match_indices('/').map(|(at, _)| &name[..at]);
-        let above = folders.into_iter().find_map(|folder| self.0.get(folder));
+        let mut folders = name.match_indices('/').map(|(at, _)| &name[..at]);
+        let above = folders.find_map(|folder| self.0.get(folder));
         above
             .or_else(|| self.within(&name))
             .map(|other| format!("cannot be there beside `{other}`"))
