@@ -4,6 +4,7 @@
 mod admin;
 mod build;
 mod image;
+mod stack;
 mod up;
 
 use std::process::ExitCode;

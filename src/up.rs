@@ -17,7 +17,7 @@ use release::{Apps, Config};
 use router::{Router, Table};
 use tokio::sync::mpsc;
 
-use crate::admin;
+use crate::{admin, stack};
 
 const MIB: u64 = 1024 * 1024;
 pub(crate) const BUILD_LIMITS: Limits = Limits {
@@ -59,9 +59,8 @@ pub(crate) struct Args {
     /// Public keys that administer; ~/.ssh/*.pub when absent
     #[arg(long, value_name = "FILE")]
     admin_key: Vec<PathBuf>,
-    /// What builds and instances stand on
-    #[arg(long, value_name = "NAME", default_value = "host")]
-    stack: String,
+    #[command(flatten)]
+    stack: stack::Args,
     /// Refuse pushes to apps that do not exist, instead of creating them
     #[arg(long)]
     no_create: bool,
@@ -101,7 +100,9 @@ async fn serve(args: Args) -> Result<(), Box<dyn Error>> {
     let server = Server::bind(args.ssh, data.join("host_keys")).await?;
 
     let store = Store::open(&data.join("store"))?;
-    let stack = Stack::open(&args.stack, &store)?;
+    // Nothing else goes on yet that would have to wait for it.
+    let stack::Opened { stack, buildpacks } =
+        tokio::task::block_in_place(|| args.stack.open(&store, &data))?;
     let apps = Apps::start(Config {
         data: data.clone(),
         store: store.clone(),
@@ -116,7 +117,7 @@ async fn serve(args: Args) -> Result<(), Box<dyn Error>> {
     })
     .await?;
     let made_key = admin::add_keys(apps.ledger(), &args.admin_key, &data)?;
-    let builder = builder(&data, store, spawner.clone(), stack)?;
+    let builder = builder(&data, store, spawner.clone(), stack, buildpacks)?;
     let settings = Settings {
         data: data.clone(),
         domain: args.domain.clone(),
@@ -170,11 +171,14 @@ fn builder(
     store: Store,
     spawner: Arc<Spawner>,
     stack: Stack,
+    of_stack: Option<PathBuf>,
 ) -> Result<Builder, Box<dyn Error>> {
-    let (lifecycle, buildpacks) = (data.join("lifecycle"), data.join("buildpacks"));
+    let lifecycle = data.join("lifecycle");
+    let buildpacks = of_stack.unwrap_or_else(|| data.join("buildpacks"));
     builder::install_lifecycle(&std::env::current_exe()?, &lifecycle)?;
+    // Beside those of a builder image, whose order stays.
     buildpacks::install(&buildpacks, Path::new("/cnb/lifecycle/slipway"))?;
-    Ok(Builder {
+    let builder = Builder {
         store,
         spawner,
         stack,
@@ -182,7 +186,11 @@ fn builder(
         lifecycle,
         limits: BUILD_LIMITS,
         wall_time_max: BUILD_TIME_MAX,
-    })
+    };
+    if builder.stack.id != container::stack::HOST {
+        builder.try_stack()?;
+    }
+    Ok(builder)
 }
 
 /// What runs, what is not enforced here, and what to type next.

@@ -14,6 +14,7 @@ mod sandboxed;
 mod work;
 
 mod api;
+pub mod builder_image;
 mod buildpack;
 mod cache;
 mod classic;
@@ -43,6 +44,7 @@ mod scratch;
 pub mod sources;
 mod target;
 mod trees;
+mod try_stack;
 
 use std::{
     collections::BTreeMap,

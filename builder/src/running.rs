@@ -107,7 +107,9 @@ impl Running<'_> {
         let epoch = ("SOURCE_DATE_EPOCH".to_owned(), SOURCE_DATE_EPOCH.to_owned());
         let version = self.request.source_version.iter();
         let version = version.map(|commit| ("SOURCE_VERSION".to_owned(), commit.clone()));
-        let of_stack = self.builder.stack.build_env.iter().cloned();
+        // PATH is the phase's own: buildpacks have it from there.
+        let of_stack = self.builder.stack.build_env.iter();
+        let of_stack = of_stack.filter(|(name, _)| name != "PATH").cloned();
         let variables = version.chain([epoch]).chain(of_stack).collect();
         self.work.env_dir("build-config", &variables)
     }

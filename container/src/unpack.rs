@@ -212,10 +212,16 @@ impl Unpacker {
         let parent = self.parent(to)?;
         let name = file_name(to)?;
         match rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(mode | 0o700)) {
-            Err(Errno::EXIST) => match self.open_dir(to) {
-                Ok(_) => Ok(()),
-                Err(error) => Err(error.into()),
-            },
+            Err(Errno::EXIST) if self.open_dir(to).is_ok() => Ok(()),
+            Err(Errno::EXIST) => {
+                // What is no directory, a link among them, gives way to one.
+                let parent = self.free(to)?;
+                Ok(rustix::fs::mkdirat(
+                    &parent,
+                    name,
+                    Mode::from_raw_mode(mode | 0o700),
+                )?)
+            }
             result => Ok(result?),
         }
     }
