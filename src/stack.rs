@@ -14,7 +14,7 @@ use container::{
 const HOST: &str = "host";
 
 #[derive(clap::Args)]
-pub(crate) struct Args {
+pub(crate) struct Choice {
     /// What builds and instances stand on: `host`, this machine itself, or an image (a reference, or the folder of an OCI layout)
     #[arg(long, value_name = "REF|DIR", default_value = HOST)]
     stack: String,
@@ -32,7 +32,7 @@ pub(crate) struct Opened {
     pub(crate) buildpacks: Option<PathBuf>,
 }
 
-impl Args {
+impl Choice {
     /// Images are pulled with the credentials of the docker configuration, once, and kept by their digests below `data`.
     pub(crate) fn open(&self, store: &Store, data: &Path) -> Result<Opened, Box<dyn Error>> {
         let build = match &self.builder {

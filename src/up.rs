@@ -60,7 +60,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     admin_key: Vec<PathBuf>,
     #[command(flatten)]
-    stack: stack::Args,
+    stack: stack::Choice,
     /// Refuse pushes to apps that do not exist, instead of creating them
     #[arg(long)]
     no_create: bool,

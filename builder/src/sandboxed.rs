@@ -156,6 +156,10 @@ impl Phase<'_> {
                 failure::FILE_VARIABLE,
                 format!("{LAYERS}/{}", failure::FILE),
             ),
+            (
+                failure::TRIED_VARIABLE,
+                format!("{LAYERS}/{}", failure::TRIED_FILE),
+            ),
         ];
         let variables = variables.map(|(name, value)| (name.to_owned(), value));
         variables.into_iter().collect()

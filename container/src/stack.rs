@@ -48,8 +48,8 @@ pub enum StackError {
     Registry(#[from] RegistryError),
     #[error(transparent)]
     Store(#[from] StoreError),
-    #[error("a layer of {image} {error}")]
-    Layer { image: String, error: UnpackError },
+    #[error("a layer of {image}")]
+    Layer { image: String, source: UnpackError },
     #[error("{image} cannot be a stack: {why}")]
     Bad { image: String, why: String },
 }

@@ -3,7 +3,11 @@
 mod cached;
 mod content;
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use container::{
     Digest, ImageConfig, Store,
@@ -59,6 +63,7 @@ pub(crate) struct Exported {
     pub(crate) layer_count: usize,
     /// Of them, those that the previous image has too.
     pub(crate) reused_count: usize,
+    pub(crate) layer_times: Vec<Duration>,
     cached: Vec<Cached>,
 }
 
@@ -109,11 +114,13 @@ impl Export<'_> {
         };
         self.watch.check()?;
         let labels = self.labels(&launch, &lifecycle)?;
-        let config = self.image_config(&launch, labels, image.layers);
+        let Layering { layers, times, .. } = image;
+        let config = self.image_config(&launch, labels, layers);
         Ok(Exported {
             image: self.store().put_image(&config)?,
             layer_count: config.layers.len(),
             reused_count: self.reused_count(&config),
+            layer_times: times,
             launch,
             cached,
         })
@@ -257,11 +264,18 @@ impl Export<'_> {
 /// The image's layers, from the bottom up.
 struct Layering {
     layers: Vec<ImageLayer>,
+    times: Vec<Duration>,
+    /// When the last was done.
+    last: Instant,
 }
 
 impl Layering {
     fn new(builder: &Builder) -> Self {
-        let mut layering = Self { layers: vec![] };
+        let mut layering = Self {
+            layers: vec![],
+            times: vec![],
+            last: Instant::now(),
+        };
         let stack = &builder.stack;
         layering.push(stack.base_layer, &stack.created_by());
         layering
@@ -272,5 +286,7 @@ impl Layering {
             diff_id,
             created_by: created_by.to_owned(),
         });
+        self.times.push(self.last.elapsed());
+        self.last = Instant::now();
     }
 }

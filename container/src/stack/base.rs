@@ -147,7 +147,7 @@ fn apply(
     let unpacked = |unpacked: Result<Digest, _>| {
         unpacked.map_err(|error| StackError::Layer {
             image: source.to_string(),
-            error,
+            source: error,
         })
     };
     let whiteouts = RefCell::new(vec![]);
