@@ -59,6 +59,12 @@ pub(crate) struct Args {
     /// Public keys that administer; ~/.ssh/*.pub when absent
     #[arg(long, value_name = "FILE")]
     admin_key: Vec<PathBuf>,
+    /// Certificate authority whose OpenSSH user certificates are taken; a principal names a user
+    #[arg(long, value_name = "FILE")]
+    user_ca: Vec<PathBuf>,
+    /// Networks whose failed logins are not punished, such as an office's or a load balancer's
+    #[arg(long, value_name = "NETWORK", default_values = ["127.0.0.0/8", "::1"])]
+    ssh_exempt: Vec<gitd::Network>,
     #[command(flatten)]
     stack: stack::Choice,
     /// Refuse pushes to apps that do not exist, instead of creating them
@@ -97,7 +103,13 @@ async fn serve(args: Args) -> Result<(), Box<dyn Error>> {
     };
     let router = Router::start(&config, table.clone(), lines)
         .map_err(|error| format!("cannot listen on {}: {error}", args.http))?;
-    let server = Server::bind(args.ssh, data.join("host_keys")).await?;
+    let policy = gitd::ssh::Policy {
+        exempt: args.ssh_exempt.clone(),
+        ..Default::default()
+    };
+    let server = Server::bind(args.ssh, data.join("host_keys"))
+        .await?
+        .with_policy(policy);
 
     let store = Store::open(&data.join("store"))?;
     // Nothing else goes on yet that would have to wait for it.
@@ -117,6 +129,7 @@ async fn serve(args: Args) -> Result<(), Box<dyn Error>> {
     })
     .await?;
     let made_key = admin::add_keys(apps.ledger(), &args.admin_key, &data)?;
+    admin::add_authorities(apps.ledger(), &args.user_ca)?;
     let builder = builder(&data, store, spawner.clone(), stack, buildpacks)?;
     let settings = Settings {
         data: data.clone(),

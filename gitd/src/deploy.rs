@@ -60,11 +60,11 @@ impl Landing for AppLanding {
     type Turn = AppTurn;
 
     fn decide(&self, update: &RefUpdate) -> Decision {
-        let branches = &self.ctx.settings.deploy_branches;
+        let branches = self.ctx.deploy_branches(&self.app);
         let deploys = update
             .name
             .strip_prefix("refs/heads/")
-            .is_some_and(|branch| branches.iter().any(|b| b == branch));
+            .is_some_and(|branch| branches.contains(&branch));
         match (deploys, update.new) {
             (true, Some(_)) => match &self.app.lock {
                 Some(lock) => Decision::Refuse(one_line(&format!(
@@ -80,7 +80,7 @@ impl Landing for AppLanding {
             )),
             (_, None) => Decision::Store { hint: None },
             (false, Some(_)) => {
-                let branch = branches.first().map_or("main", String::as_str);
+                let branch = branches.first().unwrap_or(&"main");
                 let name = &update.name;
                 let hint = format!(
                     "{name} is stored and not deployed. To deploy it, push it as {branch}: git push <remote> HEAD:{branch}"
@@ -133,6 +133,10 @@ impl Landing for AppLanding {
         if let Err(error) = self.ctx.apps.ledger().ref_settled(&self.app.name) {
             // The next start settles it.
             tracing::error!(app = %self.app.name, error = chain(&error), "cannot record that the branch has moved");
+        }
+        if let Err(error) = self.ctx.write_app_refs(&self.app, &self.repo) {
+            // The next fetch or start writes it.
+            tracing::error!(app = %self.app.name, error = chain(&error), "cannot write the ref of the release");
         }
     }
 }
