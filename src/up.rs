@@ -11,7 +11,7 @@ use std::{
 };
 
 use builder::Builder;
-use container::{Limits, Spawner, Stack, Store, limits::Enforcement, registry::Network};
+use container::{Limits, Spawner, Stack, Store, limits::Enforcement, network::Network};
 use gitd::{Context, Server, Settings};
 use release::{Apps, Config};
 use router::{Router, Table};
@@ -64,7 +64,7 @@ pub(crate) struct Args {
     user_ca: Vec<PathBuf>,
     /// Networks whose failed logins are not punished, such as an office's or a load balancer's
     #[arg(long, value_name = "NETWORK", default_values = ["127.0.0.0/8", "::1"])]
-    ssh_exempt: Vec<gitd::Network>,
+    ssh_exempt: Vec<Network>,
     #[command(flatten)]
     stack: stack::Choice,
     /// Refuse pushes to apps that do not exist, instead of creating them

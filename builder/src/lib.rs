@@ -24,6 +24,8 @@ mod env;
 mod error;
 mod failure;
 mod files;
+#[doc(hidden)]
+pub mod fuzz;
 mod group;
 mod id;
 mod launch_metadata;

@@ -28,5 +28,5 @@ pub use error::RegistryError;
 pub use http::Client;
 pub use pull::RemoteImage;
 pub use push::{Content, Sent};
-pub use reach::{Network, NotANetwork, Reach};
+pub use reach::Reach;
 pub use reference::{NotAReference, Reference, Repository};
