@@ -34,10 +34,9 @@ impl Builder {
             lifetime: Lifetime::Bound,
         };
         let started = self.spawner.spawn(&sandbox, Stdio::Null);
-        let ended =
-            started.and_then(|process| Ok(process.wait().doing("wait for", scratch.path())));
-        match ended {
-            Ok(exit) if exit.as_ref().is_ok_and(|exit| exit.success()) => Ok(()),
+        let exit = started.map(|process| process.wait().doing("wait for", scratch.path()));
+        match exit {
+            Ok(Ok(exit)) if exit.success() => Ok(()),
             _ => Err(BuildError::Refused(format!(
                 "the buildpacks' phases do not run on {}: builds need a stack with a C library as new as this server's (glibc 2.34)",
                 self.stack.id
