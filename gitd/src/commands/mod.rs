@@ -19,6 +19,7 @@ mod limits;
 mod lock;
 mod logs;
 mod maintenance;
+mod near;
 mod ps;
 mod releases;
 mod run;
@@ -595,24 +596,17 @@ impl Env<'_> {
         Ok(text)
     }
 
-    /// With the name of an app that may have been meant, of those that the caller may know of.
+    /// With the name of an app that may have been meant.
     fn refused(&self, denied: Denied) -> Failure {
-        let meant = match &denied {
-            Denied::NoApp(name) | Denied::Nowhere(name) => self.nearest_app(name),
+        let app = match &denied {
+            Denied::NoApp(app) | Denied::Nowhere(app) => Some(app.clone()),
             _ => None,
         };
         let failure = Failure::from(denied);
-        match meant {
-            Some(name) => failure.hint(&format!("Did you mean `{name}`?")),
+        match app {
+            Some(app) => near::explained(self, &app, failure),
             None => failure,
         }
-    }
-
-    fn nearest_app(&self, name: &AppName) -> Option<AppName> {
-        let apps = self.ctx.visible_apps(self.caller).unwrap_or_default();
-        let names: Vec<&str> = apps.iter().map(|app| app.name.as_str()).collect();
-        let near = help::nearest(name.as_str(), names)?;
-        near.parse().ok()
     }
 
     /// Data, to stdout.
