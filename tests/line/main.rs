@@ -12,6 +12,9 @@ mod shell;
 mod transcript;
 
 mod access;
+mod backups;
+mod clones;
+mod commands;
 mod failed_deploys;
 mod killed;
 mod languages;

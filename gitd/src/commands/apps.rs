@@ -275,3 +275,18 @@ impl Shown {
         }
     }
 }
+
+/// Tell by the exit status whether there is an app: 0, or 1
+#[derive(Args)]
+#[command(after_help = "Example:\n  apps:exists shop || apps:create shop")]
+pub(super) struct Exists {
+    pub(super) app: AppName,
+}
+
+impl Exists {
+    pub(super) async fn run(self, env: &mut Env<'_>) -> Result<(), Failure> {
+        env.ctx.apps.ledger().app(&self.app)?;
+        env.print(&format!("{}\n", self.app)).await;
+        Ok(())
+    }
+}

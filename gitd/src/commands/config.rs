@@ -29,6 +29,16 @@ pub(super) struct List {
     shell: bool,
 }
 
+/// Show the names of an app's config vars, and no values
+#[derive(Args)]
+#[command(after_help = "Example:\n  config:keys shop")]
+pub(super) struct Keys {
+    pub(super) app: AppName,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
 /// Print one config var's value
 #[derive(Args)]
 #[command(after_help = "Example:\n  config:get shop DATABASE_URL")]
@@ -125,6 +135,19 @@ impl List {
             .map(|(name, value)| vec![format!("{name}:"), value.as_str().to_owned()])
             .collect();
         env.print(&output::columns(&rows)).await;
+        Ok(())
+    }
+}
+
+impl Keys {
+    pub(super) async fn run(self, env: &mut Env<'_>) -> Result<(), Failure> {
+        let config = env.ctx.apps.ledger().config(&self.app)?;
+        let names: Vec<String> = config.keys().map(ToString::to_string).collect();
+        if self.json {
+            return env.print_json(&names).await;
+        }
+        let lines: String = names.iter().map(|name| format!("{name}\n")).collect();
+        env.print(&lines).await;
         Ok(())
     }
 }

@@ -168,7 +168,7 @@ mod tests {
         check("ps", "  ps:scale shop web=2 worker+1\n");
         check("ps:scale", "Usage: ps:scale");
         check("scale", "Usage: ps:scale");
-        check("logs", "Usage: logs");
+        check("doctor", "Usage: doctor");
     }
 
     #[test]

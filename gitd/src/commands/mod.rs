@@ -4,6 +4,7 @@
 //! Data goes to stdout, narration to stderr, so that a pipe gets only data.
 
 mod apps;
+mod backup;
 mod buildpacks;
 mod builds;
 mod checks;
@@ -11,6 +12,7 @@ mod completion;
 mod config;
 mod doctor;
 mod domains;
+mod elsewhere;
 mod gc;
 mod git;
 mod help;
@@ -18,12 +20,15 @@ mod keys;
 mod limits;
 mod lock;
 mod logs;
+mod logs_failed;
 mod maintenance;
 mod near;
 mod ps;
 mod releases;
 mod run;
 mod run_detached;
+mod run_list;
+mod version;
 
 mod access;
 mod audit;
@@ -73,6 +78,8 @@ enum Command {
     AppsCreate(apps::Create),
     #[command(name = "apps:info", visible_alias = "info")]
     AppsInfo(apps::Info),
+    #[command(name = "apps:exists")]
+    AppsExists(apps::Exists),
     #[command(name = "apps:destroy")]
     AppsDestroy(apps::Destroy),
     #[command(name = "apps:rename", visible_alias = "rename")]
@@ -87,6 +94,8 @@ enum Command {
     AppsUnlock(lock::Unlock),
     #[command(name = "config", visible_alias = "config:list", alias = "config:show")]
     Config(config::List),
+    #[command(name = "config:keys")]
+    ConfigKeys(config::Keys),
     #[command(name = "config:get")]
     ConfigGet(config::Get),
     #[command(name = "config:set")]
@@ -105,6 +114,8 @@ enum Command {
     DomainsAdd(domains::Add),
     #[command(name = "domains:remove")]
     DomainsRemove(domains::Remove),
+    #[command(name = "domains:clear")]
+    DomainsClear(domains::Clear),
     #[command(name = "maintenance")]
     Maintenance(maintenance::Show),
     #[command(name = "maintenance:on")]
@@ -131,10 +142,14 @@ enum Command {
     ChecksSet(checks::Set),
     #[command(name = "logs")]
     Logs(logs::Logs),
+    #[command(name = "logs:failed")]
+    LogsFailed(logs_failed::LogsFailed),
     #[command(name = "run")]
     Run(run::Run),
     #[command(name = "run:detached")]
     RunDetached(run_detached::RunDetached),
+    #[command(name = "run:list")]
+    RunList(run_list::RunList),
     #[command(name = "releases", visible_alias = "releases:list")]
     Releases(releases::List),
     #[command(name = "releases:info")]
@@ -217,6 +232,10 @@ enum Command {
     Doctor(doctor::Doctor),
     #[command(name = "gc")]
     Gc(gc::Gc),
+    #[command(name = "backup")]
+    Backup(backup::Backup),
+    #[command(name = "version")]
+    Version(version::Version),
     #[command(name = "completion")]
     Completion(completion::Completion),
     #[command(name = "help")]
@@ -286,9 +305,11 @@ impl Command {
         let app = |app: &AppName, role| Need::App(app.clone(), role);
         match self {
             Self::Help(_) | Self::Completion(_) | Self::Whoami(_) => Rule::read(Need::Anyone),
+            Self::Version(_) => Rule::read(Need::Anyone),
             Self::Apps(_) | Self::Teams(_) => Rule::read(Need::Anyone),
             Self::AppsCreate(_) => Rule::change(Need::User),
             Self::AppsInfo(args) => Rule::read(app(&args.app, Viewer)),
+            Self::AppsExists(args) => Rule::read(app(&args.app, Viewer)),
             Self::AppsDestroy(args) => Rule::change(app(&args.app, Owner)),
             Self::AppsRename(args) => Rule::change(app(&args.app, Owner)),
             // The copy has the config vars of the original.
@@ -297,6 +318,7 @@ impl Command {
             Self::AppsLock(args) => Rule::change(app(&args.app, Operator)),
             Self::AppsUnlock(args) => Rule::change(app(&args.app, Operator)),
             Self::Config(args) => Rule::read(app(&args.app, Operator)),
+            Self::ConfigKeys(args) => Rule::read(app(&args.app, Operator)),
             Self::ConfigGet(args) => Rule::read(app(&args.app, Operator)),
             Self::ConfigSet(args) => Rule::change(app(&args.app, Operator)),
             Self::ConfigUnset(args) => Rule::change(app(&args.app, Operator)),
@@ -306,6 +328,7 @@ impl Command {
             Self::Domains(args) => Rule::read(app(&args.app, Viewer)),
             Self::DomainsAdd(args) => Rule::change(app(&args.app, Operator)),
             Self::DomainsRemove(args) => Rule::change(app(&args.app, Operator)),
+            Self::DomainsClear(args) => Rule::change(app(&args.app, Operator)),
             Self::Maintenance(args) => Rule::read(app(&args.app, Viewer)),
             Self::MaintenanceOn(args) => Rule::change(app(&args.app, Operator)),
             Self::MaintenanceOff(args) => Rule::change(app(&args.app, Operator)),
@@ -326,9 +349,11 @@ impl Command {
             Self::BuildpacksClear(args) => Rule::change(app(&args.app, Operator)),
             Self::Git(args) => Rule::read(app(&args.app, Viewer)),
             Self::GitSet(args) => Rule::change(app(&args.app, Operator)),
+            Self::LogsFailed(args) => Rule::read(app(&args.app, Viewer)),
             Self::Logs(args) => Rule::read(app(&args.app, Viewer)),
             Self::Run(args) => Rule::change(app(&args.app, Operator)),
             Self::RunDetached(args) => Rule::change(app(&args.app, Operator)),
+            Self::RunList(args) => Rule::read(app(&args.app, Viewer)),
             Self::Releases(args) => Rule::read(app(&args.app, Viewer)),
             Self::ReleasesInfo(args) => Rule::read(app(&args.app, Viewer)),
             Self::ReleasesOutput(args) => Rule::read(app(&args.app, Viewer)),
@@ -347,6 +372,8 @@ impl Command {
                 None => Need::Admin,
             }),
             Self::Users(_) | Self::Ca(_) | Self::Doctor(_) => Rule::read(Need::Admin),
+            // Whoever has it has everything, so it is put on record.
+            Self::Backup(_) => Rule::change(Need::Admin),
             Self::UsersAdd(_) | Self::UsersRemove(_) | Self::Gc(_) => Rule::change(Need::Admin),
             Self::UsersPromote(_) | Self::UsersDemote(_) => Rule::change(Need::Admin),
             Self::TeamsCreate(_) | Self::TeamsDestroy(_) => Rule::change(Need::Admin),
@@ -377,10 +404,18 @@ impl Command {
             }
             false => None,
         };
+        let named = match &need {
+            Need::App(app, _) => Some(app.clone()),
+            _ => None,
+        };
         let result = match env.ctx.check(env.caller, &need) {
             Ok(pass) => self.run_while_allowed(env, pass).await,
             Err(denied) => Err(env.refused(denied)),
         };
+        let result = result.map_err(|failure| match &named {
+            Some(app) => near::explained(env, app, failure),
+            None => failure,
+        });
         if let Some(record) = record {
             env.ctx.audit_end(record, &outcome(&result));
         }
@@ -417,6 +452,7 @@ impl Command {
             Self::Apps(args) => args.run(env).await,
             Self::AppsCreate(args) => args.run(env).await,
             Self::AppsInfo(args) => args.run(env).await,
+            Self::AppsExists(args) => args.run(env).await,
             Self::AppsDestroy(args) => args.run(env).await,
             Self::AppsRename(args) => args.run(env).await,
             Self::AppsClone(args) => args.run(env).await,
@@ -424,6 +460,7 @@ impl Command {
             Self::AppsLock(args) => args.run(env).await,
             Self::AppsUnlock(args) => args.run(env).await,
             Self::Config(args) => args.run(env).await,
+            Self::ConfigKeys(args) => args.run(env).await,
             Self::ConfigGet(args) => args.run(env).await,
             Self::ConfigSet(args) => args.run(env).await,
             Self::ConfigUnset(args) => args.run(env).await,
@@ -433,6 +470,7 @@ impl Command {
             Self::Domains(args) => args.run(env).await,
             Self::DomainsAdd(args) => args.run(env).await,
             Self::DomainsRemove(args) => args.run(env).await,
+            Self::DomainsClear(args) => args.run(env).await,
             Self::Maintenance(args) => args.run(env).await,
             Self::MaintenanceOn(args) => args.run(env).await,
             Self::MaintenanceOff(args) => args.run(env).await,
@@ -446,8 +484,10 @@ impl Command {
             Self::Checks(args) => args.run(env).await,
             Self::ChecksSet(args) => args.run(env).await,
             Self::Logs(args) => args.run(env).await,
+            Self::LogsFailed(args) => args.run(env).await,
             Self::Run(args) => return args.run(env).await,
             Self::RunDetached(args) => args.run(env).await,
+            Self::RunList(args) => args.run(env).await,
             Self::Releases(args) => args.run(env).await,
             Self::ReleasesInfo(args) => args.run(env).await,
             Self::ReleasesOutput(args) => args.run(env).await,
@@ -487,6 +527,8 @@ impl Command {
             Self::Whoami(args) => args.run(env).await,
             Self::Doctor(args) => return args.run(env).await,
             Self::Gc(args) => args.run(env).await,
+            Self::Backup(args) => args.run(env).await,
+            Self::Version(args) => args.run(env).await,
             Self::Completion(args) => args.run(env).await,
             Self::Help(args) => args.run(env).await,
         }
@@ -527,7 +569,18 @@ fn parse(words: &[String]) -> Result<Command, Failure> {
     match Line::try_parse_from(app_first(words)) {
         Ok(line) => Ok(line.command),
         Err(error) if !error.use_stderr() => Ok(Command::Help(help::Help::text(error.to_string()))),
-        Err(error) => Err(Failure::new(usage_text(&error)).status(USAGE)),
+        Err(error) => Err(misunderstood(words, &error).status(USAGE)),
+    }
+}
+
+fn misunderstood(words: &[String], error: &clap::Error) -> Failure {
+    let is_unknown = error.kind() == clap::error::ErrorKind::InvalidSubcommand;
+    let command = words.first().filter(|_| is_unknown);
+    match command.and_then(|command| Some((command, elsewhere::advice(command)?))) {
+        Some((command, advice)) => {
+            Failure::new(format!("there is no command `{command}`")).hint(advice)
+        }
+        None => Failure::new(usage_text(error)),
     }
 }
 
@@ -558,6 +611,8 @@ fn app_first(words: &[String]) -> Vec<String> {
     while let Some(word) = words.next() {
         if app.is_none() && (word == "-a" || word == "--app") {
             app = words.next().cloned();
+            // Without a name it is for clap to complain about.
+            rest.extend(app.is_none().then(|| word.clone()));
         } else if let (None, Some(name)) = (&app, word.strip_prefix("--app=")) {
             app = Some(name.to_owned());
         } else {
@@ -668,6 +723,7 @@ mod tests {
         check("config:set A=1 -a shop", "config:set shop A=1");
         check("config:set --app=shop A=1", "config:set shop A=1");
         check("ps --app shop --json", "ps shop --json");
+        check("ps --json -a", "ps --json -a");
         check(
             "run -e A=1 -a shop -- ls -a x",
             "run shop -e A=1 -- ls -a x",

@@ -9,7 +9,7 @@ use std::{
 
 use gitd::ssh::Policy;
 
-use crate::common::{TestServer, outcome, run, text};
+use crate::common::{TestServer, outcome, run, text, tool};
 
 /// Longest wait of a test for something that is cut much earlier.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -128,18 +128,6 @@ fn an_identity_that_was_only_offered_is_not_taken() {
         "{said}"
     );
     assert!(code == 0 && said.contains("hello bob"), "{said}");
-}
-
-/// From PyPI; `.ci/run` installs them.
-fn tool(name: &str) -> Option<Command> {
-    let Some(folder) = std::env::var_os("SLIPWAY_SSH_TOOLS") else {
-        assert!(
-            std::env::var_os("CI").is_none(),
-            "SLIPWAY_SSH_TOOLS does not name the folder of `{name}`"
-        );
-        return None;
-    };
-    Some(Command::new(std::path::Path::new(&folder).join(name)))
 }
 
 /// Paramiko: a command with input, thirty one after the other, ten channels at a time and no more, no forwarding, no file transfer.
