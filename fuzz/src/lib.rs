@@ -3,7 +3,7 @@
 //!
 //! The files of gitd are compiled as part of this crate, without the rest of gitd: a target builds in a minute.
 
-#[expect(dead_code, reason = "the server uses more of it")]
+#[expect(dead_code, unused_imports, reason = "the server uses more of it")]
 #[path = "../../gitd/src/git/mod.rs"]
 mod git;
 #[expect(dead_code, reason = "the server uses more of it")]

@@ -16,7 +16,14 @@ const MODES: [&str; 8] = [
     "100644", "100755", "120000", "40000", "160000", "100664", "040000", "100600",
 ];
 const NAMES: [&str; 8] = [
-    "a", "b", ".gitmodules", ".git", "git~1", "..", ".gitattributes", "a.b",
+    "a",
+    "b",
+    ".gitmodules",
+    ".git",
+    "git~1",
+    "..",
+    ".gitattributes",
+    "a.b",
 ];
 
 /// A pack whose header, sizes and checksum are right.

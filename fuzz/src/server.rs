@@ -15,7 +15,7 @@ use crate::{
         Decision, Landing, Limits, RefUpdate, Repo, Sideband, Version, receive_pack, upload_pack,
     },
     gone::Gone,
-    pack::{self, Pack, line},
+    pack::{self, line},
 };
 
 /// Small: what is to be found at a limit is found sooner.
@@ -56,7 +56,14 @@ pub fn fetch(bytes: &[u8]) {
         let request: Box<dyn tokio::io::AsyncRead + Send + Unpin> =
             Box::new(std::io::Cursor::new(request.to_vec()));
         let gone = Gone::default();
-        let served = upload_pack(&server.repo, version, request, Box::new(sink()), &gone);
+        let served = upload_pack(
+            &server.repo,
+            "fuzz",
+            version,
+            request,
+            Box::new(sink()),
+            &gone,
+        );
         _ = server.runtime.block_on(served);
     });
 }
