@@ -202,3 +202,30 @@ fn a_role_that_is_lost_while_input_is_awaited_changes_nothing() {
         "{said}"
     );
 }
+
+/// Also when the command waits for a client that does not read.
+#[test]
+fn a_backup_ends_with_the_right_to_it() {
+    let server = Server::start();
+    user(&server, "grace");
+    server.ssh("users:promote grace").ok();
+    // More than fits into windows and pipes.
+    server
+        .sh("git init -q big; head -c 12000000 /dev/urandom > big/random; git -C big add -A; git -C big commit -q -m big
+             git -C big push -q slipway:big HEAD:keep")
+        .ok();
+    let said = server
+        .sh(
+            "mkfifo held; exec 3<> held; ./as_grace slipway backup >&3 & client=$!
+             eventually bash -c 'ssh slipway audit | grep -q \"backup.*unfinished\"'
+             ssh slipway users:demote grace
+             eventually bash -c '! ssh slipway audit | grep -q \"backup.*unfinished\"'
+             kill $client; ssh slipway audit | grep backup",
+        )
+        .ok();
+    let backup = said.lines().find(|line| line.contains(" backup "));
+    assert!(
+        backup.is_some_and(|line| line.ends_with("failed")),
+        "{said}"
+    );
+}
