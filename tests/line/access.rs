@@ -50,9 +50,12 @@ fn examples(server: &Server) -> Vec<String> {
     let examples = help.lines().filter_map(|line| line.strip_prefix("  "));
     let examples: Vec<String> = examples
         .filter(of_an_app)
-        // Where its input comes from does not matter.
-        .map(|line| line.split(" < ").next().unwrap_or(line))
-        .map(|line| line.split(" > ").next().unwrap_or(line).to_owned())
+        // What is for the caller's own shell does not matter.
+        .map(|line| {
+            let ends = [" < ", " > ", " || "].map(|end| line.find(end).unwrap_or(line.len()));
+            let end = ends.into_iter().min().unwrap_or(line.len());
+            line[..end].to_owned()
+        })
         .collect();
     let without_one = taking_an_app.iter().filter(|command| {
         let is_it = |line: &String| line.split(' ').next() == Some(command);
