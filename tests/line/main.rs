@@ -11,7 +11,9 @@ mod server;
 mod shell;
 mod transcript;
 
+mod access;
 mod backups;
+mod clones;
 mod commands;
 mod failed_deploys;
 mod killed;

@@ -114,6 +114,10 @@ impl Server {
         );
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.child().id()
+    }
+
     /// What it told its operator so far.
     pub(crate) fn narration(&self) -> String {
         fs::read_to_string(&self.narration).unwrap_or_default()

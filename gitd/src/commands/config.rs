@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use clap::{Args, ValueEnum};
 use release::{AppName, ConfigChanges, ConfigName, ConfigVars, Restart};
-use tokio::io::AsyncReadExt;
 
 use super::Env;
 use crate::{
@@ -254,15 +253,7 @@ fn replacement(before: &ConfigVars, vars: Vars) -> ConfigChanges {
 }
 
 async fn read(env: &mut Env<'_>) -> Result<Vars, Failure> {
-    let mut text = String::new();
-    let stdin = &mut env.io.stdin;
-    let read = stdin
-        .take(FILE_BYTES_MAX + 1)
-        .read_to_string(&mut text)
-        .await;
-    if read.is_err() {
-        return Err(Failure::new("what came on stdin is not UTF-8 text").status(USAGE));
-    }
+    let text = env.input(FILE_BYTES_MAX).await?;
     if text.len() as u64 > FILE_BYTES_MAX {
         return Err(Failure::new(format!(
             "the file is larger than {} KiB",

@@ -43,7 +43,7 @@ use clap::{Parser, Subcommand};
 use release::{AppName, DeployError, Event, Outcome, Role};
 use serde::Serialize;
 use tokio::{
-    io::AsyncWriteExt,
+    io::{AsyncReadExt, AsyncWriteExt},
     sync::mpsc,
     time::{Duration, sleep},
 };
@@ -53,7 +53,7 @@ pub use public_key::PublicKeyLine;
 
 use crate::{
     Caller, Context, Gone, Io,
-    access::{Denied, Need},
+    access::{Denied, Need, Pass},
     errors::{Failure, NO_PERMISSION, USAGE, chain},
     output::{self, EVENTS_MAX},
     story::told,
@@ -268,12 +268,19 @@ impl Rule {
 struct Env<'a> {
     ctx: &'a Arc<Context>,
     caller: &'a Caller,
+    /// What the command was let through for.
+    pass: Option<Pass>,
     io: Io,
 }
 
 /// Runs one command line and returns its exit status. No words: a greeting and the list of commands.
 pub(crate) async fn run(ctx: &Arc<Context>, caller: &Caller, words: &[String], io: Io) -> u8 {
-    let mut env = Env { ctx, caller, io };
+    let mut env = Env {
+        ctx,
+        caller,
+        pass: None,
+        io,
+    };
     let result = match parse(words) {
         Ok(command) => command.admitted(&mut env, words).await,
         Err(failure) => Err(failure),
@@ -361,7 +368,7 @@ impl Command {
             Self::AccessAdd(args) => Rule::change(app(&args.app, Owner)),
             Self::AccessRemove(args) => Rule::change(app(&args.app, Owner)),
             Self::Audit(args) => Rule::read(match &args.app {
-                Some(name) => app(name, Owner),
+                Some(name) => Need::Past(name.clone()),
                 None => Need::Admin,
             }),
             Self::Users(_) | Self::Ca(_) | Self::Doctor(_) => Rule::read(Need::Admin),
@@ -380,8 +387,7 @@ impl Command {
     fn app(&self, need: &Need) -> Option<AppName> {
         match (self, need) {
             (Self::AppsCreate(args), _) => Some(args.name.clone()),
-            (_, Need::App(app, _)) => Some(app.clone()),
-            _ => None,
+            _ => need.app().cloned(),
         }
     }
 
@@ -403,8 +409,8 @@ impl Command {
             _ => None,
         };
         let result = match env.ctx.check(env.caller, &need) {
-            Ok(()) => self.run_while_allowed(env, need).await,
-            Err(denied) => Err(denied.into()),
+            Ok(pass) => self.run_while_allowed(env, pass).await,
+            Err(denied) => Err(env.refused(denied)),
         };
         let result = result.map_err(|failure| match &named {
             Some(app) => near::explained(env, app, failure),
@@ -417,11 +423,12 @@ impl Command {
     }
 
     /// When the caller's role is taken away, it is for the command as if the caller had gone.
-    async fn run_while_allowed(self, env: &mut Env<'_>, need: Need) -> Result<u8, Failure> {
+    async fn run_while_allowed(self, env: &mut Env<'_>, pass: Pass) -> Result<u8, Failure> {
+        env.pass = Some(pass.clone());
         let lost = Gone::default();
         let (ctx, caller, noted) = (env.ctx.clone(), env.caller.clone(), lost.clone());
         let denied = async move {
-            while ctx.check_again(&caller, &need).is_ok() {
+            while ctx.holds(&caller, &pass) {
                 sleep(ACCESS_CHECK).await;
             }
             noted.set();
@@ -544,6 +551,8 @@ impl From<Denied> for Failure {
         let failure = Self::new(chain(&denied)).denied();
         match denied {
             Denied::NoApp(_) => failure.hint("Type `apps` for those that you have access to."),
+            // Not a matter of rights.
+            Denied::Nowhere(app) => Self::new(Denied::Nowhere(app).to_string()).hint("Type: apps"),
             Denied::Role { app, .. } => failure
                 .hint(&format!("Ask one of its owners: access {app}"))
                 .status(NO_PERMISSION),
@@ -618,6 +627,50 @@ fn app_first(words: &[String]) -> Vec<String> {
 }
 
 impl Env<'_> {
+    /// After a wait, and before anything is changed: meanwhile the app may have got another name, that name another app,
+    /// and the caller another role.
+    fn still_may(&self) -> Result<(), Failure> {
+        let checked = self.pass.as_ref();
+        let checked = checked.map(|pass| self.ctx.check_again(self.caller, pass));
+        Ok(checked.transpose().map(|_| ())?)
+    }
+
+    /// All that comes on stdin, up to one byte more than `bytes_max`, for a change: with nothing else to wait for, the
+    /// caller may be kept out meanwhile.
+    async fn input(&mut self, bytes_max: u64) -> Result<String, Failure> {
+        let mut text = String::new();
+        let mut stdin = (&mut self.io.stdin).take(bytes_max + 1);
+        tokio::select! {
+            biased;
+            read = stdin.read_to_string(&mut text) => {
+                read.map_err(|_| Failure::new("what came on stdin is not UTF-8 text").status(USAGE))?;
+            }
+            () = &mut self.io.gone => return Err(Failure::new("interrupted; nothing has changed")),
+        }
+        self.still_may()?;
+        Ok(text)
+    }
+
+    /// With the name of an app that may have been meant, of those that the caller may know of.
+    fn refused(&self, denied: Denied) -> Failure {
+        let meant = match &denied {
+            Denied::NoApp(name) | Denied::Nowhere(name) => self.nearest_app(name),
+            _ => None,
+        };
+        let failure = Failure::from(denied);
+        match meant {
+            Some(name) => failure.hint(&format!("Did you mean `{name}`?")),
+            None => failure,
+        }
+    }
+
+    fn nearest_app(&self, name: &AppName) -> Option<AppName> {
+        let apps = self.ctx.visible_apps(self.caller).unwrap_or_default();
+        let names: Vec<&str> = apps.iter().map(|app| app.name.as_str()).collect();
+        let near = help::nearest(name.as_str(), names)?;
+        near.parse().ok()
+    }
+
     /// Data, to stdout.
     async fn print(&mut self, text: &str) {
         // A client that has gone away is noticed by `gone`; an unread answer is no failure.
@@ -638,6 +691,8 @@ impl Env<'_> {
         &mut self,
         change: impl AsyncFnOnce(mpsc::Sender<Event>) -> Result<T, DeployError>,
     ) -> Result<T, Failure> {
+        // What was narrated before may have waited for the client.
+        self.still_may()?;
         let (events, mut told_of) = mpsc::channel(EVENTS_MAX);
         let tell = async {
             while let Some(event) = told_of.recv().await {
