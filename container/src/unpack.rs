@@ -124,9 +124,9 @@ fn unpack_with(
         bounds,
         long_name: None,
         long_link: None,
+        last_bytes: 0,
         exactly,
         closed: Vec::new(),
-        last_bytes: 0,
     };
     let unpacked = unpacker.run(&mut archive, place);
     let mut hashed = archive.into_inner();
@@ -139,7 +139,8 @@ fn unpack_with(
     }
     unpacked?;
     // What was missing was more than padding: the last file's own end.
-    if hashed.padding > unpacker.last_bytes.next_multiple_of(BLOCK) - unpacker.last_bytes {
+    let padding_of_last = (BLOCK - unpacker.last_bytes % BLOCK) % BLOCK;
+    if hashed.padding > padding_of_last {
         return Err(UnpackError::Broken(io::ErrorKind::UnexpectedEof.into()));
     }
     Ok(Digest::finish(hashed.hasher))
@@ -177,11 +178,11 @@ struct Unpacker<'a> {
     /// Of the entry that comes next.
     long_name: Option<Vec<u8>>,
     long_link: Option<Vec<u8>>,
+    /// Content of the last entry.
+    last_bytes: u64,
     exactly: Option<&'a dyn Fn(Owner) -> Owner>,
     /// Folders that their owner may not write to, which is for the end.
     closed: Vec<(PathBuf, Mode)>,
-    /// Content of the last entry.
-    last_bytes: u64,
 }
 
 impl Unpacker<'_> {
@@ -286,13 +287,14 @@ impl Unpacker<'_> {
         let parent = self.parent(to)?;
         let name = file_name(to)?;
         match rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(mode | 0o700)) {
+            Ok(()) => {}
             Err(Errno::EXIST) if self.open_dir(to).is_ok() => {}
             Err(Errno::EXIST) => {
                 // What is no directory, a link among them, gives way to one.
                 let parent = self.free(to)?;
                 rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(mode | 0o700))?;
             }
-            result => result?,
+            Err(error) => return Err(error.into()),
         }
         let dir = self.open_dir(to)?;
         if owner.is_some() {
@@ -582,10 +584,6 @@ mod tests {
             ],
             &[
                 ("l", EntryType::Symlink, &target, ""),
-                ("l/", EntryType::Directory, "", ""),
-            ],
-            &[
-                ("l", EntryType::Symlink, &target, ""),
                 ("h", EntryType::Link, "l/secret", ""),
             ],
             &[("h", EntryType::Link, "../../etc/passwd", "")],
@@ -602,6 +600,9 @@ mod tests {
         let over = tar(&[
             ("l", EntryType::Symlink, &secret, ""),
             ("l", EntryType::Regular, "", "new"),
+            ("d", EntryType::Symlink, &target, ""),
+            ("d/", EntryType::Directory, "", ""),
+            ("d/secret", EntryType::Regular, "", "new"),
         ]);
         into(dir.path(), &over).unwrap();
         let left = fs::read_dir(outside.path()).unwrap().count();

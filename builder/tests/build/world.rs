@@ -75,7 +75,8 @@ impl World {
                     cpu_milli: None,
                     processes: Some(200),
                 },
-                wall_time_max: Duration::from_secs(60),
+                // Some builds write much, on machines that do much else.
+                wall_time_max: Duration::from_secs(600),
             },
             cache: dir.join("cache"),
             dir,
