@@ -11,6 +11,10 @@ mod server;
 mod shell;
 mod transcript;
 
+mod access;
+mod backups;
+mod clones;
+mod commands;
 mod failed_deploys;
 mod killed;
 mod languages;
