@@ -22,4 +22,5 @@ mod ordinary_user;
 mod pushes;
 mod restarts;
 mod sessions;
+mod stacks;
 mod zero_downtime;
