@@ -141,6 +141,14 @@ impl Failure {
         ))
     }
 
+    /// What was there to be found by this phase, and is not one of its inputs.
+    pub(crate) fn of_phase(self) -> Self {
+        match self {
+            Self::Input(bad) => Self::BadFile(bad),
+            other => other,
+        }
+    }
+
     pub(crate) fn exit_code(&self, phase: PhaseName) -> u8 {
         match self {
             Self::Privileged | Self::Input(_) => 1,

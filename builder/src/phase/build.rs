@@ -46,7 +46,8 @@ pub(crate) fn build(
             &inputs.buildpacks,
             &member.id,
             &member.version,
-        )?;
+        )
+        .map_err(Failure::of_phase)?;
         let asked = plan.of(Kind::Buildpack, &member.id);
         run(inputs, &env, &target, &buildpack, &asked)?;
         let results = Results::read(&layers, member, &asked)?;
