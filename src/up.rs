@@ -137,7 +137,12 @@ async fn serve(args: Args) -> Result<(), Box<dyn Error>> {
         let apps = apps.clone();
         async move { apps.keep_router_log(lines_kept).await }
     });
-    server.serve(Arc::new(context), stop()).await;
+    let stopped = async {
+        stop().await;
+        context.stop_deploys();
+    };
+    server.serve(Arc::clone(&context), stopped).await;
+    context.deploys_ended().await;
     router.shutdown(ROUTER_GRACE).await;
     // Its senders are gone with the router.
     _ = kept.await;

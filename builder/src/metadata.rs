@@ -88,7 +88,7 @@ pub(crate) struct StackRunImage {
 /// `io.buildpacks.build.metadata`.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct BuildMetadata {
-    buildpacks: Vec<BuildpackName>,
+    pub(crate) buildpacks: Vec<BuildpackName>,
     launcher: Launcher,
     pub(crate) processes: Vec<LaunchProcess>,
     #[serde(
@@ -96,7 +96,7 @@ pub(crate) struct BuildMetadata {
         rename = "buildpack-default-process-type",
         skip_serializing_if = "Option::is_none"
     )]
-    default: Option<String>,
+    pub(crate) default: Option<String>,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -118,9 +118,9 @@ struct LauncherGit {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct BuildpackName {
-    id: BuildpackId,
-    version: Version,
+pub(crate) struct BuildpackName {
+    pub(crate) id: BuildpackId,
+    pub(crate) version: Version,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     homepage: Option<String>,
 }

@@ -5,18 +5,23 @@ use std::{
     fs, io,
     path::PathBuf,
     sync::{Arc, PoisonError, RwLock},
+    time::Duration,
 };
 
 use builder::Builder;
 use release::{App, AppName, Apps, LedgerError};
+use tokio::time::timeout;
 
 use crate::{
     Caller, Gone, Io, Platform, RepoPath, commands,
-    deploy::AppLanding,
     errors::chain,
     git::{Limits, Repo},
+    landing::AppLanding,
     queue::Queue,
 };
+
+/// For deploys to end in when the server stops.
+const DEPLOYS_END_MAX: Duration = Duration::from_secs(10);
 
 /// What an operator sets.
 #[derive(Debug, Clone)]
@@ -38,7 +43,7 @@ pub struct Context {
     pub settings: Settings,
     pub apps: Arc<Apps>,
     pub builder: Arc<Builder>,
-    pub(crate) queue: Queue,
+    pub(crate) queue: Arc<Queue>,
     limits: Limits,
     /// Names by fingerprint: asked for each key that anybody offers.
     users: RwLock<HashMap<String, String>>,
@@ -78,6 +83,7 @@ impl Context {
         for app in self.apps.ledger().apps()? {
             if let Ok(repo) = Repo::open(self.repo_dir(app.id)) {
                 repo.clean();
+                repo.remove_build_refs()?;
             }
         }
         for (app, git_ref, commit) in self.apps.ledger().unsettled_refs()? {
@@ -88,6 +94,18 @@ impl Context {
             self.apps.ledger().ref_settled(&app.name)?;
         }
         Ok(())
+    }
+
+    /// Cancels what is being deployed; nothing new is taken. For the end of the server.
+    pub fn stop_deploys(&self) {
+        self.queue.stop();
+    }
+
+    /// After [`Context::stop_deploys`]: waits until all of them have ended, also those that nobody watches.
+    pub async fn deploys_ended(&self) {
+        if timeout(DEPLOYS_END_MAX, self.queue.empty()).await.is_err() {
+            tracing::warn!("deploys were still running when the server stopped");
+        }
     }
 
     pub(crate) fn app_url(&self, app: &AppName) -> String {

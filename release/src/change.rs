@@ -1,6 +1,10 @@
 //! The changes of an app, one at a time: make a release, run its release phase, have it rolled out, note the outcome.
 
-use std::{convert::Infallible, future::Future, sync::Arc};
+use std::{
+    convert::Infallible,
+    future::{self, Future},
+    sync::Arc,
+};
 
 use container::Store;
 use tokio::{
@@ -61,6 +65,7 @@ impl Changes {
         candidate: Candidate,
         by: String,
         events: mpsc::Sender<Event>,
+        cancelled: impl Future<Output = ()>,
     ) -> Result<Release, DeployError> {
         let make = move |world: &World, app: &App| {
             Ok(Ok(NewRelease {
@@ -72,7 +77,7 @@ impl Changes {
                 git_ref: candidate.git_ref,
             }))
         };
-        detached(|gone| self.release(make, events, gone)).await
+        detached_until(cancelled, |gone| self.release(make, events, gone)).await
     }
 
     pub(crate) async fn set_config(
@@ -335,9 +340,28 @@ where
     T: Send + 'static,
     F: Future<Output = Result<T, DeployError>> + Send + 'static,
 {
-    let (_here, gone) = oneshot::channel();
-    let task = tokio::spawn(change(gone));
-    task.await.unwrap_or(Err(DeployError::ShuttingDown))
+    detached_until(future::pending(), change).await
+}
+
+/// The same; a caller who stays may take it back, and still hears how it ended: it may have been too late.
+async fn detached_until<T, F>(
+    cancelled: impl Future<Output = ()>,
+    change: impl FnOnce(Gone) -> F,
+) -> Result<T, DeployError>
+where
+    T: Send + 'static,
+    F: Future<Output = Result<T, DeployError>> + Send + 'static,
+{
+    let (here, gone) = oneshot::channel();
+    let mut task = tokio::spawn(change(gone));
+    let ended = tokio::select! {
+        ended = &mut task => ended,
+        () = cancelled => {
+            drop(here);
+            task.await
+        }
+    };
+    ended.unwrap_or(Err(DeployError::ShuttingDown))
 }
 
 /// The ledger syncs to the disk, the store reads from it.

@@ -50,10 +50,12 @@ pub(crate) struct Export<'a> {
     /// Becomes the app layer.
     pub(crate) source: &'a Path,
     pub(crate) source_version: Option<&'a str>,
+    pub(crate) keep_image: bool,
 }
 
 pub(crate) struct Exported {
     pub(crate) image: Digest,
+    pub(crate) config: ImageConfig,
     pub(crate) launch: LaunchMetadata,
     pub(crate) layer_count: usize,
     /// Of them, those that the previous image has too.
@@ -107,9 +109,13 @@ impl Export<'_> {
         let labels = self.labels(&launch, &lifecycle)?;
         let config = image_config(&launch, labels, image.layers);
         Ok(Exported {
-            image: self.store().put_image(&config)?,
+            image: match self.keep_image {
+                true => self.store().put_image(&config)?,
+                false => config.id().doing("describe", Path::new("the image"))?,
+            },
             layer_count: config.layers.len(),
             reused_count: self.reused_count(&config),
+            config,
             launch,
             cached,
         })

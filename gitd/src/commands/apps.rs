@@ -129,8 +129,8 @@ impl Destroy {
             .hint(&format!("Type: apps:destroy {0} --confirm {0}", self.app))
             .status(USAGE));
         }
-        // Behind the deploys of the app that are under way; nothing starts in a repository that goes away.
-        let _turn = env.ctx.queue.app_turn(app.id).await;
+        // Nothing is deployed from a repository that goes away.
+        let _closed = env.ctx.queue.close(app.id, &env.caller.user).await;
         env.ctx.apps.destroy(&self.app, &env.caller.user).await?;
         env.ctx.remove_files_of(&app).map_err(Failure::ours)?;
         env.narrate(&format!("Destroyed `{}`.", self.app)).await;

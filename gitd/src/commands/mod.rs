@@ -73,6 +73,14 @@ enum Command {
     Builds(builds::List),
     #[command(name = "builds:output")]
     BuildsOutput(builds::Output),
+    #[command(name = "builds:info")]
+    BuildsInfo(builds::Info),
+    #[command(name = "builds:attach")]
+    BuildsAttach(builds::Attach),
+    #[command(name = "builds:cancel")]
+    BuildsCancel(builds::Cancel),
+    #[command(name = "builds:prune")]
+    BuildsPrune(builds::Prune),
     #[command(name = "keys", visible_alias = "keys:list", alias = "ssh-keys:list")]
     Keys(keys::List),
     #[command(name = "keys:add", alias = "ssh-keys:add")]
@@ -130,6 +138,10 @@ impl Command {
             Self::Rollback(args) => args.run(env).await,
             Self::Builds(args) => args.run(env).await,
             Self::BuildsOutput(args) => args.run(env).await,
+            Self::BuildsInfo(args) => args.run(env).await,
+            Self::BuildsAttach(args) => return args.run(env).await,
+            Self::BuildsCancel(args) => args.run(env).await,
+            Self::BuildsPrune(args) => args.run(env).await,
             Self::Keys(args) => args.run(env).await,
             Self::KeysAdd(args) => args.run(env).await,
             Self::KeysRemove(args) => args.run(env).await,

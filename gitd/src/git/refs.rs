@@ -17,6 +17,8 @@ use gix_ref::{
 
 use super::{HASH, RefUpdate, Repo};
 
+/// Refs of the platform's own: commits whose deploy goes on without their pusher. No push sees or sets one.
+pub(crate) const BUILDS: &str = "refs/builds/";
 /// Another push holds the lock for as long as it takes to write a file.
 const LOCK_WAIT: Duration = Duration::from_secs(5);
 
@@ -77,8 +79,36 @@ impl Repo {
         }])
     }
 
+    /// Of builds that no longer run. At a start.
+    pub(crate) fn remove_build_refs(&self) -> Result<(), RefError> {
+        let mut refs = self.refs()?;
+        refs.retain(|(name, _)| name.starts_with(BUILDS));
+        for (name, commit) in refs {
+            self.set_ref(&name, None, Some(commit))?;
+        }
+        Ok(())
+    }
+
+    /// The update as it is now: a ref that has moved to a commit that the new one builds upon may move on from there;
+    /// anywhere else, the pusher has not seen what would be lost.
+    pub fn brought_up_to_date(&self, update: &RefUpdate) -> Result<RefUpdate, RefError> {
+        let now = self.read_ref(&update.name)?;
+        let builds_upon = |(new, now)| self.builds_upon(new, now);
+        let onwards = update.new.zip(now).is_some_and(builds_upon);
+        if now != update.old && !onwards {
+            return Err(RefError::Moved {
+                name: update.name.clone(),
+                now,
+            });
+        }
+        Ok(RefUpdate {
+            old: now,
+            ..update.clone()
+        })
+    }
+
     /// Moves all of the refs or, if one is not where its update expects it, none. Durable when it returns.
-    pub(crate) fn move_refs(&self, updates: &[&RefUpdate]) -> Result<(), RefError> {
+    pub fn move_refs(&self, updates: &[&RefUpdate]) -> Result<(), RefError> {
         let edits = updates
             .iter()
             .map(|update| edit(update))
@@ -129,6 +159,19 @@ impl Repo {
             ..Default::default()
         };
         gix_ref::file::Store::at_opts(self.path().to_owned(), HASH, options)
+    }
+}
+
+impl RefError {
+    /// For the pusher; the causes, if they are ours, go to our log.
+    pub(crate) fn reason(&self) -> String {
+        if let Self::Read(_) | Self::Write { .. } = self {
+            tracing::warn!(
+                error = self as &dyn std::error::Error,
+                "a ref was not moved"
+            );
+        }
+        self.to_string()
     }
 }
 
