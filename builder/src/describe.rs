@@ -70,7 +70,7 @@ pub fn describe(store: &Store, image: &ImageConfig) -> Description {
         description.processes = build.processes.iter().map(Process::from).collect();
         description.default = build.default;
     }
-    let bills = lifecycle.and_then(|lifecycle| store.layer(&lifecycle.sbom?.sha));
+    let bills = lifecycle.and_then(|lifecycle| store.layer(&lifecycle.sbom?.sha?));
     if let Some(tree) = bills {
         let packages = &mut description.packages;
         sbom::for_each(&tree, |bill| add_packages(bill, packages));

@@ -120,6 +120,8 @@ impl Running {
         let started = Instant::now();
         let updates = self.updates_as_they_are_now()?;
         let short = order.commit.to_hex_with_len(SHORT_HEX).to_string();
+        // What the build makes or finds stays until the release is on record.
+        let _hold = self.ctx.builder.store.hold();
         self.story
             .step(&format!("Building {} from {short}", order.app.name));
         let built = self.build().await?;
@@ -209,7 +211,7 @@ impl Running {
                 keep_image: !options.plan,
                 cancel,
             };
-            Ok(builder.build(request, &mut story)?)
+            Ok(builder.build_described(request, &mut story)?)
         })
         .await
     }

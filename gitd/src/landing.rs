@@ -7,6 +7,7 @@ use tokio::time::timeout;
 
 use crate::{
     Context, Gone,
+    commands::lock_words,
     deploy::{self, Deploy, Hold, Order},
     errors::{chain, one_line},
     git::{Decision, Landed, Landing, RefUpdate, Repo, Sideband},
@@ -42,7 +43,14 @@ impl Landing for AppLanding {
             .is_some_and(|branch| branches.iter().any(|b| b == branch));
         let branch = branches.first().map_or("main", String::as_str);
         match (deploys, update.new) {
-            (true, Some(_)) => Decision::Deploy,
+            (true, Some(_)) => match self.app.lock.as_ref().filter(|_| !options.plan) {
+                Some(lock) => Decision::Refuse(one_line(&format!(
+                    "`{}` is locked {}; when it may change again: apps:unlock {0}",
+                    self.app.name,
+                    lock_words(lock)
+                ))),
+                None => Decision::Deploy,
+            },
             _ if options.plan => Decision::Refuse(format!(
                 "`plan` changes nothing; push {branch} by itself with it"
             )),

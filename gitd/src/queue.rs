@@ -27,7 +27,7 @@ pub(crate) struct Queue {
 struct State {
     /// By the app's id. The first of each has its turn.
     lines: HashMap<i64, VecDeque<Arc<Deploy>>>,
-    /// Apps that are being destroyed.
+    /// Apps that are being renamed or destroyed.
     closed: Vec<i64>,
     stopped: bool,
 }
@@ -63,7 +63,7 @@ pub(crate) struct Ahead {
 pub(crate) enum Refused {
     #[error("{WAITING_MAX} deploys of `{0}` wait already; push again later, or with -o supersede")]
     Full(String),
-    #[error("`{0}` is being destroyed")]
+    #[error("`{0}` is being renamed or destroyed")]
     Closed(String),
     #[error("the server stops; push again when it is back")]
     Stopping,
@@ -147,22 +147,12 @@ impl Queue {
         state.lines.get(&app)?.iter().find(wanted).cloned()
     }
 
-    /// Cancels what the app has under way, waits for it to end, and lets nothing new in.
-    pub(crate) async fn close(self: &Arc<Self>, app: i64, by: &str) -> Closed {
-        let closed = Closed {
+    /// Nothing new is let in; what is under way goes on.
+    pub(crate) fn close(self: &Arc<Self>, app: i64) -> Closed {
+        self.state().closed.push(app);
+        Closed {
             queue: Arc::clone(self),
             app,
-        };
-        self.shut(app, by);
-        self.until(|state| !state.lines.contains_key(&app)).await;
-        closed
-    }
-
-    fn shut(&self, app: i64, by: &str) {
-        let mut state = self.state();
-        state.closed.push(app);
-        for deploy in state.lines.get(&app).into_iter().flatten() {
-            deploy.cancel.set(Why::Destroyed(by.to_owned()));
         }
     }
 
@@ -225,6 +215,23 @@ impl Drop for Seat {
         }
         drop(state);
         self.queue.left.send_replace(());
+    }
+}
+
+impl Closed {
+    pub(crate) fn cancel(&self, why: &Why) {
+        let state = self.queue.state();
+        for deploy in state.lines.get(&self.app).into_iter().flatten() {
+            deploy.cancel.set(why.clone());
+        }
+    }
+
+    /// Waits until nothing of the app is under way.
+    pub(crate) async fn empty(&self) {
+        let queue = &self.queue;
+        queue
+            .until(|state| !state.lines.contains_key(&self.app))
+            .await;
     }
 }
 
@@ -313,6 +320,9 @@ mod tests {
                     name: "shop".parse().expect("a name"),
                     created_at: 0,
                     current: None,
+                    owner: "ann".to_owned(),
+                    lock: None,
+                    maintenance: None,
                 },
                 repo: Repo::init(self.dir.path().join("1.git"), "main").expect("made"),
                 commit,
@@ -449,13 +459,13 @@ mod tests {
         let world = World::new();
         let (one, _hold, _) = world.push(1, &[]);
         let deploy = Arc::clone(one.deploy());
-        let queue = Arc::clone(&world.queue);
-        let closing = tokio::spawn(async move { queue.close(1, "bob").await });
-        deploy.cancel.wait().await;
+        let closed = world.queue.close(1);
+        assert_eq!(deploy.cancel.why(), None);
+        closed.cancel(&Why::Destroyed("bob".to_owned()));
         assert_eq!(deploy.cancel.why(), Some(&Why::Destroyed("bob".to_owned())));
         assert!(matches!(world.try_push(2, &[]), Err(Refused::Closed(_))));
-        drop(one);
-        drop(closing.await.expect("closes"));
+        tokio::join!(closed.empty(), async { drop(one) });
+        drop(closed);
         let (two, _hold, _) = world.push(2, &[]);
         world.queue.stop();
         assert_eq!(two.deploy().cancel.why(), Some(&Why::Stopping));

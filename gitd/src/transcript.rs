@@ -183,7 +183,7 @@ impl Reader {
                 // The sender is as alive as the transcript that is read.
                 Next::NotYet => _ = self.grown.changed().await,
                 Next::Recent(bytes) => return Some(self.past(bytes)),
-                Next::InLog(length) => match self.from_log(length).await {
+                Next::InLog(length) => match self.read_log(length).await {
                     Ok(bytes) if !bytes.is_empty() => return Some(self.past(bytes)),
                     _ => return Some(self.skip()),
                 },
@@ -205,7 +205,7 @@ impl Reader {
         gap(missed)
     }
 
-    async fn from_log(&self, length: usize) -> io::Result<Vec<u8>> {
+    async fn read_log(&self, length: usize) -> io::Result<Vec<u8>> {
         let (path, at) = (Arc::clone(&self.transcript.path), self.at);
         let read = move || {
             let mut piece = vec![0; length];
@@ -305,7 +305,7 @@ mod tests {
         transcript.write(&vec![b'x'; RECENT_BYTES_MAX]);
         transcript.end();
         let rest = String::from_utf8(all(reader).await).expect("text");
-        assert_eq!(rest.trim_end_matches(|c| c == 'x').len(), 0);
+        assert_eq!(rest.trim_end_matches('x').len(), 0);
         let late = String::from_utf8(all(transcript.read()).await).expect("text");
         assert!(
             late.starts_with("\n... 4 bytes of output are not kept\n"),

@@ -17,6 +17,9 @@ transcripts! {
     run
     keys
     help
+    names
+    front
+    completion
     other_branches
     json
     image

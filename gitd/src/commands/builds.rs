@@ -22,6 +22,7 @@ const READ_BYTES: usize = 64 * 1024;
 
 /// List an app's builds, newest first
 #[derive(Args)]
+#[command(after_help = "Example:\n  builds shop")]
 pub(super) struct List {
     app: AppName,
     /// Number of builds
@@ -34,6 +35,7 @@ pub(super) struct List {
 
 /// Show how a build went
 #[derive(Args)]
+#[command(after_help = "Example:\n  builds:info shop 7")]
 pub(super) struct Info {
     app: AppName,
     /// The build's number; the last one when absent
@@ -45,6 +47,7 @@ pub(super) struct Info {
 
 /// Print what a build printed
 #[derive(Args)]
+#[command(after_help = "Example:\n  builds:output shop 7")]
 pub(super) struct Output {
     app: AppName,
     /// The build's number; the last one when absent
@@ -53,6 +56,7 @@ pub(super) struct Output {
 
 /// Forget old builds and what they printed
 #[derive(Args)]
+#[command(after_help = "Example:\n  builds:prune shop --keep 20")]
 pub(super) struct Prune {
     app: AppName,
     /// How many of the newest stay

@@ -1,26 +1,60 @@
 //! `run`: a one-off process of the current release, with the caller's stdin, stdout, stderr and its exit status.
 
-use std::{io, os::fd::OwnedFd};
+use std::{io, os::fd::OwnedFd, time::Duration};
 
 use clap::Args;
 use container::{Exit, Process, Stdio};
-use release::AppName;
+use release::{AppName, RunOptions};
 use rustix::pipe::{PipeFlags, pipe_with};
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt, unix::AsyncFd},
     net::unix::pipe,
 };
 
-use super::Env;
-use crate::errors::Failure;
+use super::{Env, config};
+use crate::{errors::Failure, quantity};
 
 /// Run a one-off process, such as a migration or a console
+///
+/// The command is a line for a shell in the app's environment, as with plain ssh. The exit status is its own.
 #[derive(Args)]
+#[command(
+    after_help = "Examples:\n  run shop rake db:migrate\n  run shop 'cat; exit 7' < file\n  run shop --timeout 10m -e LEVEL=debug -- npm run report"
+)]
 pub(super) struct Run {
     app: AppName,
+    #[command(flatten)]
+    options: Options,
     /// The command and its arguments
-    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    #[arg(required = true, last = true)]
     command: Vec<String>,
+}
+
+/// Of any one-off process.
+#[derive(Args)]
+pub(super) struct Options {
+    /// Set for this process alone; may be given several times
+    #[arg(short, long, value_name = "NAME=VALUE")]
+    env: Vec<String>,
+    /// Stop it when it runs longer, for example 30s, 10m or 2h
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    timeout: Option<Duration>,
+}
+
+impl Options {
+    pub(super) fn read(self) -> Result<RunOptions, Failure> {
+        let env = self.env.iter().map(|var| config::assignment(var));
+        Ok(RunOptions {
+            env: env.collect::<Result<_, _>>()?,
+            time_max: self.timeout,
+        })
+    }
+}
+
+fn time(text: &str) -> Result<Duration, &'static str> {
+    quantity::time(text)
+        .filter(|time| !time.is_zero())
+        .ok_or("a time is written 30s, 10m or 2h")
 }
 
 impl Run {
@@ -30,7 +64,7 @@ impl Run {
         let (name, process) = env
             .ctx
             .apps
-            .run(&self.app, self.command, pipes.theirs)
+            .run(&self.app, self.command, self.options.read()?, pipes.theirs)
             .await?;
         tracing::debug!(app = %self.app, %name, user = %env.caller.user, "one-off process started");
         let exit = bridge(env, process, pipes.ours)

@@ -15,6 +15,7 @@ const FAILED: u8 = 1;
 
 /// Watch a build from its start to its end; the exit status is the build's
 #[derive(Args)]
+#[command(after_help = "Example:\n  builds:attach shop")]
 pub(in crate::commands) struct Attach {
     app: AppName,
     /// The build's number; when absent, the one that runs, or else the last one
@@ -23,6 +24,7 @@ pub(in crate::commands) struct Attach {
 
 /// Cancel a build that is queued or runs
 #[derive(Args)]
+#[command(after_help = "Example:\n  builds:cancel shop 7")]
 pub(in crate::commands) struct Cancel {
     app: AppName,
     /// The build's number; when absent, the one that runs
