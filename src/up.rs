@@ -143,7 +143,7 @@ async fn serve(args: Args) -> Result<(), Box<dyn Error>> {
         stop().await;
         context.stop_deploys();
     };
-    server.serve(Arc::clone(&context), stopped).await;
+    server.serve(Arc::new(Arc::clone(&context)), stopped).await;
     context.deploys_ended().await;
     tidying.abort();
     router.shutdown(ROUTER_GRACE).await;
