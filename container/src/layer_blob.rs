@@ -7,12 +7,11 @@ use std::{
     path::Path,
 };
 
-use libdeflater::{CompressionLvl, Compressor};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
     Digest, Store,
-    layer::{self, Form, LayerSource, Owner},
+    layer::{self, Form, LayerSource, Owner, blob::compressor},
     manifest::{Descriptor, OCI_LAYER_GZIP},
     sandbox::SANDBOX_ID,
     store::{Doing as _, StoreError},
@@ -98,7 +97,7 @@ struct Gzip {
 
 impl Gzip {
     fn member(&mut self, length: usize) -> io::Result<()> {
-        let mut compressor = Compressor::new(CompressionLvl::fastest());
+        let mut compressor = compressor();
         let mut out = vec![0; compressor.gzip_compress_bound(length)];
         let size = compressor
             .gzip_compress(&self.pending[..length], &mut out)

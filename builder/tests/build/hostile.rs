@@ -143,6 +143,8 @@ fn killed_phase(world: &World) {
     );
 }
 
+const ATTEMPTS_MAX: usize = 100;
+
 /// Written behind the back of the phase, by a process that outlives the last buildpack.
 fn metadata(world: &World) {
     for (metadata, expected) in [
@@ -168,8 +170,13 @@ cat > /tmp/forged <<'.'
 .
 (cat /layers/config/metadata.toml > /dev/null; mv /tmp/forged /layers/config/metadata.toml) > /dev/null 2>&1 &"
         ));
-        let (error, text) = world.failed(With::default());
-        let error = error.to_string();
+        // Its process may be ended, with the build's others, before it has done that: then once more.
+        let (error, text) = (0..ATTEMPTS_MAX)
+            .find_map(|_| {
+                let (built, shown) = world.build(With::default());
+                Some((built.err()?.to_string(), shown.text))
+            })
+            .expect("one that was in time");
         assert!(
             error.starts_with("/layers/config/metadata.toml") && error.contains(expected)
                 || error.ends_with("is not a file"),

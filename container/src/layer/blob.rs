@@ -34,6 +34,9 @@ pub struct Blob {
     pub bytes: u64,
 }
 
+/// The lowest level that packs; what libdeflater calls its fastest only copies.
+const LEVEL: i32 = 1;
+
 /// What becomes of a part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
@@ -99,7 +102,7 @@ impl Plan {
             for _ in 0..workers {
                 let (send, next, room) = (send.clone(), &next, &room);
                 scope.spawn(move || {
-                    let mut compressor = Compressor::new(CompressionLvl::fastest());
+                    let mut compressor = compressor();
                     while let Some((number, mut part)) = claim(next, count, room) {
                         let result = self.make(number, form, &mut compressor, &mut part);
                         if send.send((number, result.map(|()| part))).is_err() {
@@ -122,7 +125,7 @@ impl Plan {
         count: u64,
         take: &mut dyn FnMut(&Part) -> io::Result<()>,
     ) -> io::Result<()> {
-        let mut compressor = Compressor::new(CompressionLvl::fastest());
+        let mut compressor = compressor();
         let mut part = Part::new();
         for number in 0..count {
             self.make(number, form, &mut compressor, &mut part)?;
@@ -162,6 +165,10 @@ impl Part {
             packed: Vec::new(),
         }
     }
+}
+
+pub(crate) fn compressor() -> Compressor {
+    Compressor::new(CompressionLvl::new(LEVEL).unwrap_or_default())
 }
 
 /// Number and room in one step, so that numbers are taken in the order in which there is room.
@@ -250,6 +257,11 @@ mod tests {
         let blob = plan.write_gzip(&mut packed).unwrap();
         assert_eq!((blob.diff_id, blob.digest), (diff_id, Digest::of(&packed)));
         assert_eq!(blob.bytes, packed.len() as u64);
+        assert!(
+            blob.bytes < plan.bytes() / 10,
+            "it is packed: {}",
+            blob.bytes
+        );
         let mut unpacked = Vec::new();
         flate2::read::MultiGzDecoder::new(&packed[..])
             .read_to_end(&mut unpacked)
