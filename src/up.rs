@@ -59,6 +59,9 @@ pub(crate) struct Args {
     /// Public keys that administer; ~/.ssh/*.pub when absent
     #[arg(long, value_name = "FILE")]
     admin_key: Vec<PathBuf>,
+    /// Seconds of silence after which a client is asked for a sign of life; after four without one it is lost
+    #[arg(long, value_name = "SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    ssh_keepalive: u64,
     /// What builds and instances stand on
     #[arg(long, value_name = "NAME", default_value = "host")]
     stack: String,
@@ -96,6 +99,7 @@ async fn serve(args: Args) -> Result<(), Box<dyn Error>> {
     let router = Router::start(&config, table.clone(), lines)
         .map_err(|error| format!("cannot listen on {}: {error}", args.http))?;
     let server = Server::bind(args.ssh, data.join("host_keys")).await?;
+    let server = server.with_keepalive(Duration::from_secs(args.ssh_keepalive));
 
     let store = Store::open(&data.join("store"))?;
     let stack = Stack::open(&args.stack, &store)?;

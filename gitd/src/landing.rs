@@ -143,6 +143,13 @@ impl AppLanding {
         };
         tokio::select! {
             () = told => {}
+            () = self.gone.lost() => {
+                // Nobody said that the deploy should end. The branch will move without its pusher.
+                let line = output::step(&format!("The connection of {} was lost; the deploy goes on", self.by));
+                deploy.transcript.write(format!("{line}\n").as_bytes());
+                hold.keep();
+                return Err("the connection was lost".to_owned());
+            }
             () = self.gone.wait() => {
                 drop(hold);
                 // Nobody reads it, but for the server that stops.

@@ -4,6 +4,7 @@
 //! or a `kill -9` is Rust, a few lines a test, on [`server::Server`]. Nothing in here knows how Slipway works inside:
 //! only the command line, the `ready` line, git, SSH and HTTP.
 
+mod gate;
 mod http;
 mod load;
 mod processes;
@@ -11,11 +12,14 @@ mod server;
 mod shell;
 mod transcript;
 
+mod detached;
 mod failed_deploys;
 mod killed;
 mod languages;
 mod ordinary_user;
+mod plan;
 mod pushes;
+mod queue;
 mod restarts;
 mod sessions;
 mod zero_downtime;

@@ -32,6 +32,7 @@ const COMMAND_WITHIN: Duration = Duration::from_secs(240);
 pub(crate) struct Server {
     folder: TempDir,
     user: Option<u32>,
+    options: Vec<&'static str>,
     child: Mutex<Child>,
     narration: PathBuf,
     pub(crate) ssh: SocketAddr,
@@ -45,15 +46,21 @@ impl Server {
 
     /// With another user's id for the server and the user beside it. Only root can.
     pub(crate) fn start_as(user: Option<u32>) -> Self {
+        Self::start_with(user, &[])
+    }
+
+    /// With more options of `slipway up`.
+    pub(crate) fn start_with(user: Option<u32>, options: &[&'static str]) -> Self {
         let folder = tempfile::Builder::new()
             .prefix("slipway-line-")
             .tempdir()
             .expect("a temporary folder");
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         make_home(folder.path(), user);
-        let (child, ready) = up(folder.path(), user, any, any);
+        let (child, ready) = up(folder.path(), user, any, any, options);
         let server = Self {
             user,
+            options: options.to_vec(),
             child: Mutex::new(child),
             narration: folder.path().join("narration"),
             ssh: ready.ssh,
@@ -66,7 +73,13 @@ impl Server {
 
     /// Starts it again on the same data folder and ports. It must have ended.
     pub(crate) fn restart(&self) {
-        let (child, ready) = up(self.folder.path(), self.user, self.ssh, self.http);
+        let (child, ready) = up(
+            self.folder.path(),
+            self.user,
+            self.ssh,
+            self.http,
+            &self.options,
+        );
         assert_eq!(
             (ready.ssh, ready.http),
             (self.ssh, self.http),
@@ -251,7 +264,13 @@ struct Ready {
 }
 
 /// Starts the server and waits for its one line on stdout.
-fn up(folder: &Path, user: Option<u32>, ssh: SocketAddr, http: SocketAddr) -> (Child, Ready) {
+fn up(
+    folder: &Path,
+    user: Option<u32>,
+    ssh: SocketAddr,
+    http: SocketAddr,
+    options: &[&str],
+) -> (Child, Ready) {
     let narration = fs::File::options()
         .create(true)
         .append(true)
@@ -269,6 +288,7 @@ fn up(folder: &Path, user: Option<u32>, ssh: SocketAddr, http: SocketAddr) -> (C
         .arg(folder.join("data"))
         .arg("--admin-key")
         .arg(folder.join("home/.ssh/id_ed25519.pub"))
+        .args(options)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(narration.expect("the narration can be written"))

@@ -88,6 +88,14 @@ impl Server {
         })
     }
 
+    /// How often a silent client is asked for a sign of life; after four without an answer its connection is lost.
+    pub fn with_keepalive(mut self, interval: Duration) -> Self {
+        if let Some(config) = Arc::get_mut(&mut self.config) {
+            config.keepalive_interval = Some(interval);
+        }
+        self
+    }
+
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
     }
