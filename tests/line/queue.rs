@@ -298,6 +298,28 @@ fn twenty_pushes_at_once_to_one_app() {
     assert!(!world.builds().contains("running") && !world.builds().contains("queued"));
 }
 
+/// More than the builds that run at a time: the others wait for one of them to end, and say so.
+#[test]
+fn twenty_pushes_at_once_to_as_many_apps() {
+    let world = World::new();
+    let script = r#"
+        cp -r "$FIXTURES/gated" shop && echo 0 > shop/gate && app shop
+        for n in $(seq 20); do
+            (git -C shop push slipway:app$n main > app$n.txt 2>&1; echo $? >> app$n.txt) &
+        done
+        wait
+        tail -qn 1 app*.txt | sort | uniq -c | tr -s ' '
+        for n in $(seq 20); do get app$n /version; done | sort | uniq -c | tr -s ' '
+        grep -l 'waiting for one of them to end' app*.txt | wc -l"#;
+    let said = world.server.sh(script).ok();
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(lines[..2], [" 20 0", " 20 one"], "{said}");
+    assert!(
+        lines[2].parse().is_ok_and(|waited: u32| waited > 0),
+        "{said}"
+    );
+}
+
 #[test]
 fn a_server_that_ends_leaves_no_build_under_way() {
     let world = World::new();

@@ -317,4 +317,26 @@ mod tests {
         assert!(text.contains("lines were skipped"), "told");
         assert!(text.contains("last\n"));
     }
+
+    #[tokio::test]
+    async fn a_writer_that_waits_for_room_skips_nothing() {
+        let (mut client, server) = duplex(16);
+        let (sideband, sender) = Sideband::start(server, false);
+        let reader = tokio::spawn(async move {
+            let mut seen = Vec::new();
+            client.read_to_end(&mut seen).await.expect("reads");
+            seen
+        });
+        let line = "x".repeat(1023);
+        for _ in 0..1000 {
+            sideband.room().await;
+            sideband.line(&line);
+            assert!(sideband.state().text.len() <= UNSENT_ROOM + 1024);
+        }
+        drop(sender.finish(b"").await.expect("the reader is there"));
+        sideband.room().await;
+        let seen = reader.await.expect("reader");
+        let lines = seen.iter().filter(|&&byte| byte == b'\n').count();
+        assert_eq!(lines, 1000);
+    }
 }
