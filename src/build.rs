@@ -18,7 +18,7 @@ use builder::{
     BuildError, Builder, BuildpackId, Built, Request, Version,
     project::Project,
     provenance::Provenance,
-    sources::{Set, SourceUri, Sources, Wanted},
+    sources::{Fetcher, Set, SourceUri, Sources, Wanted},
 };
 use container::{
     Digest, Spawner, Stack, Store,
@@ -160,6 +160,7 @@ impl Workshop {
         Ok(Self {
             sources: Sources {
                 registry: Client::new(credentials, args.insecure_registry.clone()),
+                git: Fetcher::Ourselves,
                 installed: installed.clone(),
             },
             builder: Builder {

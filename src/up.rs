@@ -159,9 +159,9 @@ async fn serve(args: Args) -> Result<(), Box<dyn Error>> {
 
 /// Gives back, now and then, what no release needs any more.
 async fn tidy(apps: Arc<Apps>) {
-    let mut tick = tokio::time::interval(TIDY_EVERY);
     loop {
-        tick.tick().await;
+        // First the wait: at a start there is more urgent work.
+        tokio::time::sleep(TIDY_EVERY).await;
         let apps = apps.clone();
         let collect = move || apps.collect_garbage(release::IMAGES_KEPT);
         if let Ok(Err(error)) = tokio::task::spawn_blocking(collect).await {

@@ -7,13 +7,13 @@ use container::registry::{Client, Credentials};
 use crate::{
     BuildError, Builder, Built, Output, Request,
     project::Project,
-    sources::{Set, Sources},
+    sources::{Fetcher, Set, Sources},
     trees,
 };
 
 impl Builder {
     /// Like [`Builder::build`], after the source's project.toml has been heeded. Buildpacks are fetched without the
-    /// credentials of this machine: whoever pushes has not been given those.
+    /// credentials and keys of this machine: whoever pushes has not been given those.
     pub fn build_described(
         &self,
         request: Request<'_>,
@@ -56,6 +56,7 @@ impl Builder {
         output.step("Fetching the buildpacks of project.toml");
         let sources = Sources {
             registry: Client::new(Credentials::none(), vec![]),
+            git: Fetcher::Others,
             installed: self.buildpacks.clone(),
         };
         let image = project

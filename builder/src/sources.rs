@@ -24,6 +24,7 @@ use container::{
 
 pub use self::{
     error::SourceError,
+    git::Fetcher,
     set::{Chosen, Set},
     tree::copy,
     uri::{NotASource, SourceUri},
@@ -40,6 +41,7 @@ const ARCHIVE_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
 #[derive(Debug, Clone)]
 pub struct Sources {
     pub registry: Client,
+    pub git: Fetcher,
     /// Bundled and installed ones: [`Builder::buildpacks`].
     pub installed: PathBuf,
 }
@@ -110,7 +112,7 @@ impl Sources {
             }
             SourceUri::Git { url, rev } => {
                 let tree = dir.join("tree");
-                let commit = git::checkout(url, rev.as_deref(), dir, &tree)?;
+                let commit = git::checkout(self.git, url, rev.as_deref(), dir, &tree)?;
                 set.add_tree(&tree, &uri.name(), &commit)
             }
             SourceUri::Image(reference) => {

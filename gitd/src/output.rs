@@ -41,26 +41,6 @@ pub(crate) fn elapsed(time: Duration) -> String {
     }
 }
 
-/// `512 B`, `1.5 KiB`, `20 MiB`.
-pub(crate) fn size(bytes: u64) -> String {
-    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
-    const STEP: f64 = 1024.0;
-    if bytes < 1024 {
-        return format!("{bytes} B");
-    }
-    #[expect(clippy::cast_precision_loss, reason = "shown with two digits")]
-    let mut size = bytes as f64 / STEP;
-    let mut unit = UNITS[0];
-    for next in &UNITS[1..] {
-        if size < STEP {
-            break;
-        }
-        (size, unit) = (size / STEP, next);
-    }
-    let digits = usize::from(size < 10.0);
-    format!("{size:.digits$} {unit}")
-}
-
 /// Seconds since the epoch as RFC 3339 in UTC.
 pub(crate) fn timestamp(seconds: u64) -> String {
     let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);

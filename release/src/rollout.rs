@@ -374,8 +374,10 @@ impl Rollout {
         self.answer(Err(error));
     }
 
+    /// Whoever is answered may look at once, and sees what the answer tells of.
     fn answer(&mut self, result: Result<(), DeployError>) {
         if let Some(ask) = self.ask.take() {
+            self.show();
             // Nobody may be waiting any more.
             _ = ask.done.send(result);
         }

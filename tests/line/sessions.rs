@@ -14,6 +14,7 @@ transcripts! {
     logs
     releases
     builds
+    tidy
     run
     keys
     help

@@ -2,6 +2,8 @@
 //! buildpacks' in the order of the group, bills of materials, the app's, the launcher's.
 
 mod boms;
+mod keep;
+mod project;
 
 use std::{collections::BTreeMap, fs, path::Path};
 
@@ -10,8 +12,8 @@ use container::{
     layer::{Owner, Plan},
 };
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::json;
 
 use super::{
     analyze::lifecycle_metadata,
@@ -21,7 +23,6 @@ use super::{
     images::{Images, Saved},
     inputs::Inputs,
     run_image, slices,
-    volume_cache::CacheMetadata,
 };
 use crate::{
     api::Api,
@@ -55,36 +56,6 @@ struct ImageReport {
     #[serde(skip_serializing_if = "Option::is_none")]
     digest: Option<String>,
     manifest_size: usize,
-}
-
-/// `project-metadata.toml`.
-#[derive(Default, Deserialize)]
-struct ProjectToml {
-    source: Option<Project>,
-}
-
-#[derive(Default, Deserialize)]
-struct Project {
-    #[serde(default, rename = "type")]
-    kind: String,
-    version: Option<toml::Table>,
-    metadata: Option<toml::Table>,
-}
-
-#[derive(Serialize)]
-struct ProjectLabel {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    source: Option<SourceLabel>,
-}
-
-#[derive(Serialize)]
-struct SourceLabel {
-    #[serde(rename = "type", skip_serializing_if = "String::is_empty")]
-    kind: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    version: Option<Value>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    metadata: Option<Value>,
 }
 
 struct Export<'a> {
@@ -157,7 +128,7 @@ pub(super) fn export(
     let (saved, layers) = export.run(images)?;
     write_toml(&inputs.report, &Report::of(&saved))?;
     if let Some(cache) = cache
-        && let Err(failure) = keep(inputs, images, group, cache, &layers)
+        && let Err(failure) = keep::keep(inputs, images, group, cache, &layers)
     {
         inputs
             .log
@@ -231,22 +202,7 @@ impl Export<'_> {
                 known
             };
             self.say(known == Some(sha), &format!("{id}:{name}"));
-            let data = layer
-                .metadata
-                .as_ref()
-                .map(table_to_json)
-                .unwrap_or_default();
-            let (build, launch, cache) = (layer.types.build, true, layer.types.cache);
-            layers.insert(
-                name,
-                LayerMetadata {
-                    sha,
-                    data,
-                    build,
-                    launch,
-                    cache,
-                },
-            );
+            layers.insert(name, layer_metadata(sha, &layer));
         }
         let store: Option<StoreToml> = left.toml(&format!("{dir}/store.toml"))?;
         Ok(BuildpackLayers {
@@ -383,7 +339,7 @@ impl Export<'_> {
         };
         let lifecycle = write(go_json(&self.label))?;
         let build = write(BuildMetadata::new(&self.launch, api).to_json(api))?;
-        let project = write(go_json(&project(self.inputs)?))?;
+        let project = write(go_json(&project::label(self.inputs)?))?;
         self.image.set_label(metadata::LIFECYCLE, &lifecycle);
         self.image.set_label(metadata::BUILD, &build);
         self.image.set_label(metadata::PROJECT, &project);
@@ -429,6 +385,17 @@ impl Report {
                 manifest_size: saved.manifest_bytes,
             },
         }
+    }
+}
+
+fn layer_metadata(sha: Digest, layer: &LayerToml) -> LayerMetadata {
+    let data = layer.metadata.as_ref().map(table_to_json);
+    LayerMetadata {
+        sha,
+        data: data.unwrap_or_default(),
+        build: layer.types.build,
+        launch: layer.types.launch,
+        cache: layer.types.cache,
     }
 }
 
@@ -508,113 +475,4 @@ fn created(inputs: &Inputs) -> String {
         },
         |time| time.to_string(),
     )
-}
-
-/// Where the source comes from, for `io.buildpacks.project.metadata`.
-fn project(inputs: &Inputs) -> Result<ProjectLabel, Failure> {
-    let project: Option<ProjectToml> =
-        files::toml(&inputs.project_metadata).map_err(Failure::Input)?;
-    let source = project.and_then(|project| project.source);
-    let table = |table: Option<toml::Table>| {
-        table
-            .filter(|table| !table.is_empty())
-            .map(|table| table_to_json(&table))
-    };
-    Ok(ProjectLabel {
-        source: source.map(|source| SourceLabel {
-            kind: source.kind,
-            version: table(source.version),
-            metadata: table(source.metadata),
-        }),
-    })
-}
-
-/// The next cache. What has not changed is neither read nor written again.
-fn keep(
-    inputs: &Inputs,
-    images: &Images,
-    group: &Group,
-    mut cache: Cache,
-    exported: &Exported,
-) -> Result<(), Failure> {
-    let left = Untrusted::open(&inputs.layers, &inputs.layers.display().to_string())?;
-    let old = cache.metadata();
-    let mut new = CacheMetadata::default();
-    for member in &group.group {
-        let dir = member.id.dir_name();
-        let mut layers = BTreeMap::new();
-        for (name, layer) in LayerToml::all(&left, &dir)? {
-            if !layer.types.cache {
-                continue;
-            }
-            let path = inputs.layers.join(&dir).join(&name);
-            if !path.is_dir() {
-                inputs.log.warn(format_args!(
-                    "Failed to cache layer '{}:{name}' because it has no contents",
-                    member.id
-                ));
-                continue;
-            }
-            let plan = dir_plan(&path, owner(inputs)).failing("read", &path)?;
-            let in_image = exported
-                .get(&dir)
-                .and_then(|layers| layers.get(&name))
-                .map(|layer| layer.sha);
-            let sha = keep_layer(
-                &mut cache,
-                &plan,
-                old.layer(&member.id, &name).map(|layer| layer.sha),
-                in_image,
-            )?;
-            inputs
-                .log
-                .info(format_args!("Adding cache layer '{}:{name}'", member.id));
-            let data = layer
-                .metadata
-                .as_ref()
-                .map(table_to_json)
-                .unwrap_or_default();
-            let (build, launch) = (layer.types.build, layer.types.launch);
-            layers.insert(
-                name,
-                LayerMetadata {
-                    sha,
-                    data,
-                    build,
-                    launch,
-                    cache: true,
-                },
-            );
-        }
-        new.buildpacks.push(BuildpackLayers {
-            key: member.id.clone(),
-            version: member.version.clone(),
-            layers,
-            store: None,
-        });
-    }
-    let sbom = inputs.layers.join("sbom/cache");
-    if inputs.api >= Api::of(8) && sbom.is_dir() {
-        let plan = dir_plan(&sbom, owner(inputs)).failing("read", &sbom)?;
-        new.sbom.sha = Some(keep_layer(&mut cache, &plan, old.sbom.sha, None)?);
-    }
-    cache.commit(images, &new)
-}
-
-fn keep_layer(
-    cache: &mut Cache,
-    plan: &Plan,
-    old: Option<Digest>,
-    in_image: Option<Digest>,
-) -> Result<Digest, Failure> {
-    if let Some(old) = old {
-        let sha = match in_image {
-            Some(sha) => sha,
-            None => plan.diff_id().map_err(Failure::io("make a layer"))?,
-        };
-        if sha == old && cache.keep(&sha)? {
-            return Ok(sha);
-        }
-    }
-    cache.add(plan)
 }

@@ -12,25 +12,46 @@ use super::{SourceError, tree};
 const WORDS_MAX: usize = 400;
 /// Of git's: what reaches files of this machine, or runs a program, is not among them.
 const PROTOCOLS: &str = "https:http:ssh";
+/// Without keys there is nobody to be over ssh.
+const PROTOCOLS_FOR_OTHERS: &str = "https:http";
+
+/// On whose behalf a repository is fetched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fetcher {
+    /// Of whoever runs this program: with the keys and the credentials that git finds for them.
+    Ourselves,
+    /// Of somebody who must not act in our name.
+    Others,
+}
 
 /// Fetches one commit of `url` and unpacks its files into `into`; returns its short id.
 pub(super) fn checkout(
+    fetcher: Fetcher,
     url: &str,
     rev: Option<&str>,
     scratch: &Path,
     into: &Path,
 ) -> Result<String, SourceError> {
-    checkout_by(PROTOCOLS, url, rev, scratch, into)
+    let protocols = match fetcher {
+        Fetcher::Ourselves => PROTOCOLS,
+        Fetcher::Others => PROTOCOLS_FOR_OTHERS,
+    };
+    checkout_by(fetcher, protocols, url, rev, scratch, into)
 }
 
 fn checkout_by(
+    fetcher: Fetcher,
     protocols: &'static str,
     url: &str,
     rev: Option<&str>,
     scratch: &Path,
     into: &Path,
 ) -> Result<String, SourceError> {
-    let run = |dir: &Path, action, args: &[&str]| run(protocols, dir, action, args);
+    // Nobody's: it has no key, no `.netrc`, no helper and no setting.
+    let home = scratch.join("home");
+    tree::make_dir(&home)?;
+    let home = (fetcher == Fetcher::Others).then_some(home.as_path());
+    let run = |dir: &Path, action, args: &[&str]| run(protocols, home, dir, action, args);
     let repo = scratch.join("repo.git");
     run(
         scratch,
@@ -64,14 +85,27 @@ fn checkout_by(
     Ok(String::from_utf8_lossy(&commit).trim().to_owned())
 }
 
+/// In the `home`, if there is one, and then with nothing of our own environment that git could log in with.
 fn run(
     protocols: &str,
+    home: Option<&Path>,
     dir: &Path,
     action: &'static str,
     args: &[&str],
 ) -> Result<Vec<u8>, SourceError> {
     let failed = |why: String| SourceError::Git { action, why };
-    let output = Command::new("git")
+    let mut git = Command::new("git");
+    if let Some(home) = home {
+        git.env("HOME", home)
+            .env("XDG_CONFIG_HOME", home)
+            .env_remove("GIT_CONFIG_GLOBAL")
+            .env_remove("GIT_CONFIG_COUNT")
+            .env_remove("GIT_CONFIG_PARAMETERS")
+            .env_remove("GIT_ASKPASS")
+            .env_remove("SSH_ASKPASS")
+            .env_remove("SSH_AUTH_SOCK");
+    }
+    let output = git
         // A server that says nothing for a minute is given up.
         .args([
             "-c",
@@ -132,7 +166,8 @@ mod tests {
         for (rev, expected) in [(Some("v1"), "one"), (None, "two")] {
             let scratch = tempfile::tempdir().unwrap();
             let tree = scratch.path().join("tree");
-            let commit = checkout_by("file", &url, rev, scratch.path(), &tree).unwrap();
+            let commit =
+                checkout_by(Fetcher::Others, "file", &url, rev, scratch.path(), &tree).unwrap();
             assert_eq!(commit.len(), 12);
             assert_eq!(
                 fs::read_to_string(tree.join("bin/detect")).unwrap(),
@@ -140,13 +175,25 @@ mod tests {
             );
             assert!(!tree.join(".git").exists());
         }
+        let scratch = tempfile::tempdir().unwrap();
+        let tree = scratch.path().join("tree");
+        let url_with_keys = "ssh://git@127.0.0.1:1/x.git";
+        let failed = checkout(Fetcher::Others, url_with_keys, None, scratch.path(), &tree);
+        let said = failed.unwrap_err().to_string();
+        assert!(said.contains("'ssh' not allowed"), "{said}");
         for (url, rev) in [
             (url.as_str(), None),
             ("ext::sh -c true", None),
             ("https://127.0.0.1:1/x.git", Some("v1")),
         ] {
             let scratch = tempfile::tempdir().unwrap();
-            let failed = checkout(url, rev, scratch.path(), &scratch.path().join("tree"));
+            let failed = checkout(
+                Fetcher::Ourselves,
+                url,
+                rev,
+                scratch.path(),
+                &scratch.path().join("tree"),
+            );
             assert!(
                 matches!(failed, Err(SourceError::Git { .. })),
                 "{url}: {failed:?}"

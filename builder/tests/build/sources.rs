@@ -9,7 +9,7 @@ use std::{
 
 use builder::{
     Builder, Request,
-    sources::{Set, SourceUri, Sources, Wanted},
+    sources::{Fetcher, Set, SourceUri, Sources, Wanted},
 };
 use container::{
     ImageConfig,
@@ -45,6 +45,7 @@ fn script(path: &Path, text: &str) {
 fn sources(world: &World) -> Sources {
     Sources {
         registry: Client::new(Credentials::none(), vec![]),
+        git: Fetcher::Others,
         installed: world.builder.buildpacks.clone(),
     }
 }

@@ -10,7 +10,8 @@ use super::Env;
 use crate::{
     Context,
     errors::{Failure, chain},
-    output::{self, size},
+    output,
+    quantity::show_bytes,
 };
 
 /// Less, and a build may fail for want of space.
@@ -123,7 +124,7 @@ fn disk(data: &Path) -> Finding {
     match rustix::fs::statvfs(data) {
         Ok(stat) => {
             let free = stat.f_bavail * stat.f_frsize;
-            let seen = format!("{} free at {}", size(free), data.display());
+            let seen = format!("{} free at {}", show_bytes(free), data.display());
             if free < FREE_BYTES_MIN {
                 Finding::amiss(what, seen, "Type: gc --keep 2")
             } else {

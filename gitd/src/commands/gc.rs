@@ -4,7 +4,7 @@ use clap::Args;
 use release::IMAGES_KEPT;
 
 use super::Env;
-use crate::{errors::Failure, output::size};
+use crate::{errors::Failure, quantity::show_bytes};
 
 /// Remove images that no app can be rolled back to, and what only they have
 ///
@@ -45,7 +45,7 @@ impl Gc {
             "Removed {} images and {} layers: {}\n",
             collected.images,
             collected.layers,
-            size(collected.bytes)
+            show_bytes(collected.bytes)
         );
         env.print(&text).await;
         Ok(())

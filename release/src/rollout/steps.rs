@@ -245,11 +245,11 @@ impl Rollout {
             };
             self.state_line(&slot, &format!("State changed from {was} to crashed"));
         }
+        self.set_state(serial, State::Exited);
         if unasked && !plan::belongs(self.desired.candidate.as_ref(), &seen) {
             self.count_crash(slot, up_for);
             self.fail_waiting(serial);
         }
-        self.set_state(serial, State::Exited);
     }
 
     fn count_crash(&mut self, slot: Slot, up_for: Duration) {
