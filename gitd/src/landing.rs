@@ -115,7 +115,7 @@ impl AppLanding {
             Err(refused) => Err(refused.to_string()),
             Ok(Entered::Shared { deploy, hold }) => {
                 out.line(&output::step(&format!(
-                    "Build {} of {}, pushed by {}, is of the same commit; watching it",
+                    "Build {} of {}, pushed by {}, is of the same commit: sharing it",
                     deploy.build, self.app.name, deploy.order.by
                 )));
                 Ok((deploy, hold))
@@ -123,8 +123,12 @@ impl AppLanding {
             Ok(Entered::Own { seat, hold, ahead }) => {
                 let deploy = Arc::clone(seat.deploy());
                 if let Some(ahead) = ahead {
-                    let line = output::step(&waiting(&self.app, &ahead));
+                    let line = output::step(&waiting(&self.app, &ahead, options));
                     deploy.transcript.write(format!("{line}\n").as_bytes());
+                    if options.detach {
+                        // Who detaches does not watch the transcript.
+                        out.line(&line);
+                    }
                 }
                 deploy::start(Arc::clone(&self.ctx), seat);
                 Ok((deploy, hold))
@@ -204,15 +208,15 @@ fn begin(ctx: &Context, order: Order) -> Result<Deploy, release::LedgerError> {
     Ok(Deploy::new(build.number, order, transcript))
 }
 
-fn waiting(app: &App, ahead: &Ahead) -> String {
+fn waiting(app: &App, ahead: &Ahead, options: &PushOptions) -> String {
     let Ahead { build, by, more } = ahead;
+    let build = format!("build {build} of {}, pushed by {by}", app.name);
+    if options.supersede {
+        return format!("Superseding {build}");
+    }
     let more = match more {
         0 => String::new(),
-        1 => "; 1 more comes before this one".to_owned(),
-        more => format!("; {more} more come before this one"),
+        more => format!(", and {more} more"),
     };
-    format!(
-        "Build {build} of {}, pushed by {by}, is under way; waiting for it to end{more}",
-        app.name
-    )
+    format!("Waiting for {build}{more}")
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use builder::{Description, Layer};
 use release::{AppName, Release};
 
-use crate::story::Story;
+use crate::{quantity::show_bytes, story::Story};
 
 /// Lines of one section; a plan is read by people.
 const LINES_MAX: usize = 60;
@@ -142,21 +142,21 @@ fn layers(before: &Description, after: &Description) -> (String, Vec<String>) {
                 (false, true) => '~',
                 (false, false) => '+',
             };
-            format!("{mark} {} {}", layer.name, size(layer.bytes))
+            format!("{mark} {} {}", layer.name, show_bytes(layer.bytes))
         })
         .collect();
     let gone = before
         .layers
         .iter()
         .filter(|old| !named(&after.layers, &old.name));
-    lines.extend(gone.map(|layer| format!("- {} {}", layer.name, size(layer.bytes))));
+    lines.extend(gone.map(|layer| format!("- {} {}", layer.name, show_bytes(layer.bytes))));
     let new: Vec<&Layer> = after.layers.iter().filter(|layer| !had(layer)).collect();
     let bytes = new.iter().map(|layer| layer.bytes).sum();
     let title = format!(
         "Layers: {} of {} new, {}",
         new.len(),
         after.layers.len(),
-        size(bytes)
+        show_bytes(bytes)
     );
     (title, lines)
 }
@@ -177,23 +177,12 @@ fn config_line(current: Option<&Release>) -> String {
 fn image_line(before: &Description, after: &Description) -> String {
     let total = |image: &Description| image.layers.iter().map(|layer| layer.bytes).sum::<u64>();
     match total(before) {
-        0 => format!("Image size: {}", size(total(after))),
-        old => format!("Image size: {} -> {}", size(old), size(total(after))),
-    }
-}
-
-/// `812 B`, `3.1 MB`.
-fn size(bytes: u64) -> String {
-    let units = ["B", "kB", "MB", "GB"];
-    let mut value = bytes as f64;
-    let mut unit = 0;
-    while value >= 999.5 && unit + 1 < units.len() {
-        value /= 1000.0;
-        unit += 1;
-    }
-    match unit {
-        0 => format!("{bytes} B"),
-        _ => format!("{value:.1} {}", units[unit]),
+        0 => format!("Image size: {}", show_bytes(total(after))),
+        old => format!(
+            "Image size: {} -> {}",
+            show_bytes(old),
+            show_bytes(total(after))
+        ),
     }
 }
 
@@ -227,7 +216,7 @@ mod tests {
         Description {
             buildpacks: BTreeMap::from([("acme/node".to_owned(), version.to_owned())]),
             layers: vec![
-                layer("acme/node:modules", "same", 2_000_000),
+                layer("acme/node:modules", "same", 2 << 20),
                 layer("Application Layer", command, 900),
             ],
             processes: vec![process("web", command)],
@@ -257,10 +246,10 @@ mod tests {
         assert_eq!(
             text(&old, &new),
             "Buildpacks:\n  ~ acme/node 1.0 -> 1.1\nProcess types:\n  ~ web: server -x (default) -> index -x (default)\n\
-             Image environment: 1, unchanged\nLayers: 1 of 2 new, 900 B\n  = acme/node:modules 2.0 MB\n  \
+             Image environment: 1, unchanged\nLayers: 1 of 2 new, 900 B\n  = acme/node:modules 2 MiB\n  \
              ~ Application Layer 900 B\nPackages (SBOM):\n  - left-pad 1.0\n  + right-pad 1.1\n"
         );
-        assert_eq!(image_line(&old, &new), "Image size: 2.0 MB -> 2.0 MB");
+        assert_eq!(image_line(&old, &new), "Image size: 2.0 MiB -> 2.0 MiB");
     }
 
     #[test]
@@ -278,21 +267,7 @@ mod tests {
         assert!(first.contains("  + left-pad 1.0\n"), "{first}");
         assert_eq!(
             image_line(&Description::default(), &one),
-            "Image size: 2.0 MB"
+            "Image size: 2.0 MiB"
         );
-    }
-
-    #[test]
-    fn sizes_read_well() {
-        for (bytes, expected) in [
-            (0, "0 B"),
-            (999, "999 B"),
-            (1_000, "1.0 kB"),
-            (999_960, "1.0 MB"),
-            (3_140_000, "3.1 MB"),
-            (12_000_000_000_000, "12000.0 GB"),
-        ] {
-            assert_eq!(size(bytes), expected);
-        }
     }
 }

@@ -29,6 +29,12 @@ impl PushOptions {
         if options.plan && options.detach {
             return Err("push options `plan` and `detach` exclude each other".to_owned());
         }
+        if options.plan && options.supersede {
+            return Err(
+                "push options `plan` and `supersede` exclude each other: a plan cancels nothing"
+                    .to_owned(),
+            );
+        }
         if options.plan && options.message.is_some() {
             return Err("push option `message` needs a release, and `plan` makes none".to_owned());
         }
@@ -136,6 +142,7 @@ mod tests {
             "longer than 200",
         );
         check(&["plan", "detach"], "exclude each other");
+        check(&["supersede", "plan"], "a plan cancels nothing");
         check(&["plan", "message=x"], "makes none");
     }
 

@@ -6,12 +6,15 @@
 
 mod gate;
 mod http;
+mod leaks;
 mod load;
 mod processes;
 mod server;
 mod shell;
 mod transcript;
+mod world;
 
+mod cut;
 mod detached;
 mod failed_deploys;
 mod killed;

@@ -22,7 +22,7 @@ change() {
 push() { git -C "$1" push slipway "${2:-main}"; }
 get() { curl -sS --max-time 20 "http://$1.localhost:$HTTP${2:-/}"; }
 
-# eventually COMMAND: repeats it until it succeeds, for at most 30 s, and prints its last output.
+# eventually COMMAND: repeats it until it succeeds, for at most 90 s, and prints its last output.
 eventually() {
     local end=$((SECONDS + 30)) said
     until said=$("$@"); do

@@ -1,60 +1,6 @@
-//! Several pushes to one app: they wait, share, supersede and are cancelled; and what the records say of them.
+//! Several pushes to one app wait for each other, share a build, and take each other's place.
 
-use crate::{gate::Gate, server::Server};
-
-/// Another user's key, known to the server: `GIT_SSH_COMMAND="$BOB" git ...`.
-const BOB: &str = r#"BOB="ssh -F $HOME/.ssh/bob""#;
-
-struct World {
-    server: Server,
-    gate: Gate,
-}
-
-impl World {
-    fn new() -> Self {
-        let server = Server::start();
-        let gate = Gate::new(&server);
-        server
-            .sh("ssh-keygen -q -t ed25519 -N '' -C bob -f ~/.ssh/id_bob && ssh slipway keys:add bob < ~/.ssh/id_bob.pub && \
-                 sed 's/id_ed25519/id_bob/' ~/.ssh/config > ~/.ssh/bob")
-            .ok();
-        Self { server, gate }
-    }
-
-    /// A push by ada in the background, which says what it is told into `FILE.txt`.
-    fn push(&self, folder: &str, options: &str, file: &str) -> crate::server::Started {
-        self.server.sh_beside(&format!(
-            "git -C {folder} push {options} slipway main 2>&1 | tee {file}.txt"
-        ))
-    }
-
-    fn push_as_bob(&self, folder: &str, options: &str, file: &str) -> crate::server::Started {
-        self.server.sh_beside(&format!(
-            "{BOB}; GIT_SSH_COMMAND=$BOB git -C {folder} push {options} slipway main 2>&1 | tee {file}.txt"
-        ))
-    }
-
-    /// Waits until a push in the background has been told this.
-    fn told(&self, file: &str, words: &str) {
-        self.server
-            .sh(&format!("eventually grep -- '{words}' {file}.txt"))
-            .ok();
-    }
-
-    fn builds(&self) -> String {
-        self.server.ssh("builds shop").ok()
-    }
-
-    fn serves(&self, version: &str) {
-        assert_eq!(self.server.get("shop", "/version").body.trim_end(), version);
-    }
-
-    /// A clone of ./shop beside it, one commit further.
-    fn further(&self, folder: &str, version: &str, stages: &str) {
-        self.server.sh(&format!("cp -r shop {folder}")).ok();
-        self.gate.commit(&self.server, folder, version, stages);
-    }
-}
+use crate::world::World;
 
 #[test]
 fn a_push_waits_for_its_turn_and_says_behind_what() {
@@ -67,12 +13,12 @@ fn a_push_waits_for_its_turn_and_says_behind_what() {
     let second = world.push_as_bob("second", "", "second");
     world.told(
         "second",
-        "Build 1 of shop, pushed by ada, is under way; waiting for it to end",
+        "-----> Waiting for build 1 of shop, pushed by ada *$",
     );
     let third = world.push("third", "", "third");
     world.told(
         "third",
-        "waiting for it to end; 1 more comes before this one",
+        "-----> Waiting for build 1 of shop, pushed by ada, and 1 more *$",
     );
     let builds = world.builds();
     let states: Vec<&str> = builds
@@ -106,7 +52,7 @@ fn the_same_commit_shares_its_build() {
     let bob = world.push_as_bob("shop", "", "bob");
     world.told(
         "bob",
-        "Build 1 of shop, pushed by ada, is of the same commit; watching it",
+        "Build 1 of shop, pushed by ada, is of the same commit: sharing it",
     );
     world.told("bob", "building one");
     let watcher = world
@@ -146,10 +92,10 @@ fn the_same_commit_shares_its_build() {
     // One that has failed is told to both, with the same reason.
     world.server.sh("touch shop/broken").ok();
     world.gate.commit(&world.server, "shop", "two", "build");
-    let ada = world.push("shop", "", "ada");
+    let ada = world.push("shop", "", "ada-two");
     let held = world.gate.wait("build two");
-    let bob = world.push_as_bob("shop", "", "bob");
-    world.told("bob", "watching it");
+    let bob = world.push_as_bob("shop", "", "bob-two");
+    world.told("bob-two", "sharing it");
     held.open();
     for said in [ada.wait().fails(1), bob.wait().fails(1)] {
         assert!(
@@ -191,7 +137,14 @@ fn superseding_ends_a_deploy_in_any_stage() {
             )),
             "{stage}: {ada}"
         );
-        assert!(bob.contains("is live"), "{stage}: {bob}");
+        let superseding = format!(
+            "-----> Superseding build {} of shop, pushed by ada",
+            build - 1
+        );
+        assert!(
+            bob.contains(&superseding) && bob.contains("is live"),
+            "{stage}: {bob}"
+        );
         world.serves(&new);
         let builds = world.builds();
         assert!(builds.contains("superseded"), "{stage}: {builds}");
@@ -202,57 +155,6 @@ fn superseding_ends_a_deploy_in_any_stage() {
     }
     let releases = world.server.ssh("releases shop").ok();
     assert!(!releases.contains("pending"), "{releases}");
-}
-
-#[test]
-fn a_build_is_cancelled_by_its_number_or_as_the_one_that_runs() {
-    let world = World::new();
-    let nothing = world
-        .server
-        .sh("ssh slipway apps:create shop > /dev/null 2>&1; ssh slipway builds:cancel shop")
-        .fails(1);
-    assert!(
-        nothing.contains("nothing of `shop` is being deployed"),
-        "{nothing}"
-    );
-    world.gate.app(&world.server, "shop", "build");
-    world.further("second", "two", "");
-    let first = world.push("shop", "", "first");
-    let held = world.gate.wait("build one");
-    let second = world.push_as_bob("second", "", "second");
-    world.told("second", "waiting for it to end");
-    let watcher = world.server.sh_beside("ssh slipway builds:attach shop 2");
-    let said = world.server.ssh("builds:cancel shop 2").ok();
-    assert!(said.contains("Cancelled build 2 of `shop`."), "{said}");
-    let said = second.wait().fails(1);
-    assert!(
-        said.contains("! [remote rejected] main -> main (cancelled by ada)"),
-        "{said}"
-    );
-    watcher.wait().fails(1);
-    world.server.ssh("builds:cancel shop").ok();
-    held.must_be_cut();
-    let said = first.wait().fails(1);
-    assert!(said.contains("(cancelled by ada)"), "{said}");
-    let ended = world.server.ssh("builds:cancel shop 1").fails(1);
-    assert!(
-        ended.contains("build 1 of `shop` has ended: cancelled"),
-        "{ended}"
-    );
-    let unknown = world.server.ssh("builds:cancel shop 9").fails(1);
-    assert!(unknown.contains("`shop` has no build 9"), "{unknown}");
-}
-
-#[test]
-fn destroying_an_app_ends_its_deploys() {
-    let world = World::new();
-    world.gate.app(&world.server, "shop", "build");
-    let push = world.push("shop", "", "push");
-    let held = world.gate.wait("build one");
-    world.server.ssh("apps:destroy shop --confirm shop").ok();
-    held.must_be_cut();
-    let said = push.wait().fails(1);
-    assert!(said.contains("(the app was destroyed by ada)"), "{said}");
 }
 
 #[test]
@@ -270,7 +172,7 @@ fn twenty_pushes_at_once_to_one_app() {
     let twenty = world.server.sh_beside(script);
     world
         .server
-        .sh("eventually bash -c '[ $(grep -l \"waiting for it to end\" copy*.txt | wc -l) = 20 ]'")
+        .sh("eventually bash -c '[ $(grep -l \"Waiting for build\" copy*.txt | wc -l) = 20 ]'")
         .ok();
     let full = world.server.sh("cp -r shop late && git -C late commit -q --allow-empty -m late && git -C late push slipway main").fails(1);
     assert!(
@@ -317,77 +219,5 @@ fn twenty_pushes_at_once_to_as_many_apps() {
     assert!(
         lines[2].parse().is_ok_and(|waited: u32| waited > 0),
         "{said}"
-    );
-}
-
-#[test]
-fn a_server_that_ends_leaves_no_build_under_way() {
-    let world = World::new();
-    world.gate.app(&world.server, "shop", "build");
-    world.further("second", "two", "");
-    let first = world.push("shop", "", "first");
-    let _held = world.gate.wait("build one");
-    let second = world.push("second", "", "second");
-    world.told("second", "waiting for it to end");
-    world.server.kill_9();
-    assert_ne!(first.wait().status, 0);
-    assert_ne!(second.wait().status, 0);
-    world.server.restart();
-    for build in [1, 2] {
-        let info = world.server.ssh(&format!("builds:info shop {build}")).ok();
-        assert!(
-            info.contains("failed") && info.contains("interrupted: the server ended"),
-            "{info}"
-        );
-    }
-    let push = world.push("shop", "", "again");
-    let _held = world.gate.wait("build one");
-    world.server.sh("ssh slipway builds:attach shop 1").fails(1);
-    assert_eq!(world.server.terminate(), Some(0));
-    let said = push.wait().fails(1);
-    assert!(
-        said.contains("(the server stops; push again when it is back)"),
-        "{said}"
-    );
-    world.server.restart();
-    assert!(
-        world
-            .server
-            .ssh("builds:info shop")
-            .ok()
-            .contains("cancelled")
-    );
-}
-
-#[test]
-fn builds_are_shown_and_forgotten() {
-    let world = World::new();
-    world.gate.app(&world.server, "shop", "");
-    for version in ["two", "three", "four"] {
-        world
-            .push("shop", "-o message='Release it'", "push")
-            .wait()
-            .ok();
-        world.gate.commit(&world.server, "shop", version, "");
-    }
-    let releases = world.server.ssh("releases shop").ok();
-    assert_eq!(releases.matches("Release it").count(), 3, "{releases}");
-    let json = world.server.sh("ssh slipway builds:info shop --json | python3 -c 'import json, sys; b = json.load(sys.stdin); print(b[\"number\"], b[\"status\"], b[\"release\"], b[\"reason\"])'").ok();
-    assert_eq!(json, "3 succeeded 3 None\n");
-    let said = world.server.ssh("builds:prune shop --keep 1").ok();
-    assert!(said.contains("Forgot 2 builds of `shop`."), "{said}");
-    assert_eq!(world.builds().lines().count(), 1);
-    world.server.ssh("builds:output shop 3").ok();
-    let gone = world.server.ssh("builds:output shop 1").fails(1);
-    assert!(gone.contains("`shop` has no build 1"), "{gone}");
-    assert_eq!(world.server.ssh("builds:prune shop --json").ok(), "[]\n");
-    world.push("shop", "", "push").wait().ok();
-    assert!(
-        world
-            .server
-            .ssh("builds:info shop")
-            .ok()
-            .contains("Build:    4"),
-        "numbers go on"
     );
 }

@@ -14,6 +14,7 @@ transcripts! {
     logs
     releases
     builds
+    deploys
     tidy
     run
     keys

@@ -6,8 +6,8 @@ use clap::Args;
 use release::{AppName, BuildStatus};
 use tokio::{io::AsyncWriteExt as _, time::timeout};
 
-use super::{Env, find, print_log, show};
-use crate::{deploy::Why, errors::Failure, git::Screen};
+use super::{Env, Shown, find, print_log, show};
+use crate::{deploy::Why, errors::Failure, git::Screen, output};
 
 /// A cancelled deploy ends sooner.
 const CANCELLED_WITHIN: Duration = Duration::from_secs(10);
@@ -29,6 +29,9 @@ pub(in crate::commands) struct Cancel {
     app: AppName,
     /// The build's number; when absent, the one that runs
     build: Option<u64>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 impl Attach {
@@ -38,7 +41,8 @@ impl Attach {
         let Some(deploy) = env.ctx.queue.find(app.id, self.build) else {
             let (app, build) = find(env, &self.app, self.build)?;
             print_log(env, &app, &build).await?;
-            return Ok(status(env, build.status, build.reason.as_deref()).await);
+            let (number, reason) = (build.number, build.reason.as_deref());
+            return Ok(status(env, number, build.status, reason).await);
         };
         let mut screen = Screen::new(env.io.tty);
         let mut transcript = deploy.transcript.read();
@@ -54,7 +58,8 @@ impl Attach {
         }
         _ = env.io.stdout.flush().await;
         let outcome = deploy.outcome().await;
-        Ok(status(env, outcome.status, outcome.reason.as_deref()).await)
+        let reason = outcome.reason.as_deref();
+        Ok(status(env, deploy.build, outcome.status, reason).await)
     }
 }
 
@@ -66,26 +71,19 @@ impl Cancel {
         };
         deploy.cancel.set(Why::By(env.caller.user.clone()));
         let build = deploy.build;
-        match timeout(CANCELLED_WITHIN, deploy.outcome()).await {
+        let said = match timeout(CANCELLED_WITHIN, deploy.outcome()).await {
+            Err(_) => format!("Build {build} of `{}` is being cancelled.", self.app),
             Ok(outcome) if outcome.status == BuildStatus::Cancelled => {
-                env.narrate(&format!("Cancelled build {build} of `{}`.", self.app))
-                    .await;
-                Ok(())
+                format!("Cancelled build {build} of `{}`.", self.app)
             }
-            Ok(outcome) => Err(Failure::new(format!(
-                "build {build} of `{}` had ended: {}",
-                self.app,
-                outcome.status.as_str()
-            ))),
-            Err(_) => {
-                env.narrate(&format!(
-                    "Build {build} of `{}` is being cancelled.",
-                    self.app
-                ))
-                .await;
-                Ok(())
-            }
+            Ok(outcome) => return Err(ended(&self.app, build, outcome.status)),
+        };
+        env.narrate(&said).await;
+        if self.json {
+            let (_, build) = find(env, &self.app, Some(build))?;
+            return env.print_json(&Shown::new(&build)).await;
         }
+        Ok(())
     }
 
     fn nothing_to_cancel(&self, env: &Env<'_>) -> Failure {
@@ -93,24 +91,27 @@ impl Cancel {
             return Failure::new(format!("nothing of `{}` is being deployed", self.app));
         };
         match find(env, &self.app, Some(number)) {
-            Ok((_, build)) => Failure::new(format!(
-                "build {number} of `{}` has ended: {}",
-                self.app,
-                build.status.as_str()
-            )),
+            Ok((_, build)) => ended(&self.app, number, build.status),
             Err(failure) => failure,
         }
     }
 }
 
-/// The exit status of a build that has ended; the reason goes with the narration.
-async fn status(env: &mut Env<'_>, status: BuildStatus, reason: Option<&str>) -> u8 {
+fn ended(app: &AppName, build: u64, status: BuildStatus) -> Failure {
+    let status = status.as_str();
+    Failure::new(format!("build {build} of `{app}` has ended: {status}"))
+}
+
+/// The exit status of a build that has ended, and why there is no release of it, as git tells it who pushes.
+async fn status(env: &mut Env<'_>, build: u64, status: BuildStatus, reason: Option<&str>) -> u8 {
+    let succeeded = status == BuildStatus::Succeeded;
     if let Some(reason) = reason {
-        env.narrate(&format!(" !     {}: {reason}", status.as_str()))
-            .await;
+        let line = format!("Build {build}: {reason}");
+        let line = match succeeded {
+            true => output::detail(&line),
+            false => output::error(&line),
+        };
+        env.narrate(&line).await;
     }
-    match status {
-        BuildStatus::Succeeded => 0,
-        _ => FAILED,
-    }
+    u8::from(!succeeded)
 }
