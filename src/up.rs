@@ -11,7 +11,7 @@ use std::{
 };
 
 use builder::Builder;
-use container::{Limits, Spawner, Stack, Store, limits::Enforcement};
+use container::{Limits, Spawner, Stack, Store, limits::Enforcement, registry::Network};
 use gitd::{Context, Server, Settings};
 use release::{Apps, Config};
 use router::{Router, Table};
@@ -68,6 +68,9 @@ pub(crate) struct Args {
     /// Refuse pushes to apps that do not exist, instead of creating them
     #[arg(long)]
     no_create: bool,
+    /// A network, such as 10.0.0.0/8, that buildpacks are fetched from besides the public internet; may be repeated
+    #[arg(long, value_name = "NET")]
+    fetch_from: Vec<Network>,
 }
 
 pub(crate) fn run(args: Args) -> Result<(), Box<dyn Error>> {
@@ -124,6 +127,7 @@ async fn serve(args: Args) -> Result<(), Box<dyn Error>> {
         http_port: router.local_addr().port(),
         ssh_port: server.local_addr()?.port(),
         create_on_push: !args.no_create,
+        fetch_from: args.fetch_from,
         deploy_branches: vec!["main".to_owned(), "master".to_owned()],
     };
     let context = Arc::new(Context::new(settings, apps.clone(), Arc::new(builder))?);

@@ -19,6 +19,8 @@ mod image;
 mod launch;
 #[path = "build/limits.rs"]
 mod limits;
+#[path = "build/reach.rs"]
+mod reach;
 #[path = "build/sources.rs"]
 mod sources;
 #[path = "build/world.rs"]
@@ -55,6 +57,7 @@ fn main() -> ExitCode {
         hostile::CASES,
         limits::CASES,
         sources::CASES,
+        reach::CASES,
     ]
     .concat();
     let machine = Machine::new();

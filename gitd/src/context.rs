@@ -8,7 +8,8 @@ use std::{
     time::Duration,
 };
 
-use builder::Builder;
+use builder::{Builder, sources::Sources};
+use container::registry::{Client, Network, Reach};
 use release::{App, AppName, Apps, LedgerError};
 use tokio::time::timeout;
 
@@ -36,6 +37,8 @@ pub struct Settings {
     pub create_on_push: bool,
     /// Branches that deploy; the first is the one that hints name.
     pub deploy_branches: Vec<String>,
+    /// Networks that buildpacks are fetched from besides the public internet.
+    pub fetch_from: Vec<Network>,
 }
 
 /// Everything that a push or a command needs.
@@ -43,6 +46,8 @@ pub struct Context {
     pub settings: Settings,
     pub apps: Arc<Apps>,
     pub builder: Arc<Builder>,
+    /// Of the buildpacks that apps name: whoever pushes has not been given our credentials.
+    pub(crate) sources: Sources,
     pub(crate) queue: Arc<Queue>,
     limits: Limits,
     /// Names by fingerprint: asked for each key that anybody offers.
@@ -55,7 +60,12 @@ impl Context {
         apps: Arc<Apps>,
         builder: Arc<Builder>,
     ) -> Result<Self, LedgerError> {
+        let sources = Sources {
+            client: Client::for_others(Reach::public_and(settings.fetch_from.clone())),
+            installed: builder.buildpacks.clone(),
+        };
         let context = Self {
+            sources,
             settings,
             apps,
             builder,

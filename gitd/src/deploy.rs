@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use builder::Built;
+use builder::{Built, sources::SourceUri};
 use release::{BuildStatus, Candidate, Release};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
@@ -196,10 +196,14 @@ impl Running {
             .map(|(name, value)| (name.to_string(), value.as_str().to_owned()))
             .collect();
         let previous = ledger.current(&app.name)?.and_then(|release| release.image);
+        let buildpacks = ledger.buildpacks(&app.name)?;
+        let buildpacks = buildpacks.iter().map(|text| SourceUri::parse(text, None));
+        let buildpacks: Vec<SourceUri> = buildpacks.collect::<Result<_, _>>()?;
         let cache = self.ctx.cache_dir(app.id);
         let options = self.deploy.order.options.clone();
         let cancel = self.deploy.cancel.flag();
-        let (builder, mut story) = (self.ctx.builder.clone(), self.story.clone());
+        let (builder, sources) = (self.ctx.builder.clone(), self.ctx.sources.clone());
+        let mut story = self.story.clone();
         blocking(move || {
             let request = builder::Request {
                 source,
@@ -211,7 +215,7 @@ impl Running {
                 keep_image: !options.plan,
                 cancel,
             };
-            Ok(builder.build_described(request, &mut story)?)
+            Ok(builder.build_described(request, &sources, &buildpacks, &mut story)?)
         })
         .await
     }

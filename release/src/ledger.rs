@@ -4,6 +4,7 @@
 //! Releases are append-only, which the [`schema`] enforces: a release that has succeeded or failed never changes again.
 
 mod apps;
+mod buildpacks;
 mod builds;
 mod checks;
 mod domains;

@@ -29,6 +29,7 @@ mod logs;
 
 pub mod ledger;
 
+pub mod buildpacks;
 pub mod checks;
 pub mod config_vars;
 pub mod domain;
@@ -38,6 +39,7 @@ pub mod limits;
 pub mod name;
 
 pub use apps::{Apps, Candidate, Config, InstanceStatus};
+pub use buildpacks::{BUILDPACKS_MAX, BuildpacksEdit, BuildpacksRefused};
 pub use change::Restart;
 pub use checks::Checks;
 pub use config_vars::{ConfigChanges, ConfigValue, ConfigVars};

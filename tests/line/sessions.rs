@@ -13,6 +13,7 @@ transcripts! {
     ps
     logs
     releases
+    buildpacks
     builds
     deploys
     tidy

@@ -4,6 +4,7 @@
 //! Data goes to stdout, narration to stderr, so that a pipe gets only data.
 
 mod apps;
+mod buildpacks;
 mod builds;
 mod checks;
 mod completion;
@@ -127,6 +128,16 @@ enum Command {
     ReleasesRetry(releases::Retry),
     #[command(name = "rollback", visible_alias = "releases:rollback")]
     Rollback(releases::Rollback),
+    #[command(name = "buildpacks", alias = "buildpacks:list")]
+    Buildpacks(buildpacks::List),
+    #[command(name = "buildpacks:set")]
+    BuildpacksSet(buildpacks::Set),
+    #[command(name = "buildpacks:add")]
+    BuildpacksAdd(buildpacks::Add),
+    #[command(name = "buildpacks:remove")]
+    BuildpacksRemove(buildpacks::Remove),
+    #[command(name = "buildpacks:clear")]
+    BuildpacksClear(buildpacks::Clear),
     #[command(name = "builds", visible_alias = "builds:list")]
     Builds(builds::List),
     #[command(name = "builds:output")]
@@ -224,6 +235,11 @@ impl Command {
             Self::ReleasesOutput(args) => args.run(env).await,
             Self::ReleasesRetry(args) => args.run(env).await,
             Self::Rollback(args) => args.run(env).await,
+            Self::Buildpacks(args) => args.run(env).await,
+            Self::BuildpacksSet(args) => args.run(env).await,
+            Self::BuildpacksAdd(args) => args.run(env).await,
+            Self::BuildpacksRemove(args) => args.run(env).await,
+            Self::BuildpacksClear(args) => args.run(env).await,
             Self::Builds(args) => args.run(env).await,
             Self::BuildsOutput(args) => args.run(env).await,
             Self::BuildsInfo(args) => args.run(env).await,

@@ -1,6 +1,6 @@
 //! Why a deploy did not go live, in the pusher's words.
 
-use builder::BuildError;
+use builder::{BuildError, sources::NotASource};
 use container::store::StoreError;
 use release::{BuildStatus, DeployError, LedgerError, ReleaseNumber};
 
@@ -23,6 +23,8 @@ pub(super) enum Failure {
     Ledger(#[from] LedgerError),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    Buildpack(#[from] NotASource),
     #[error(transparent)]
     Ref(#[from] RefError),
     #[error("{release} is live, but the branch has not moved")]

@@ -71,7 +71,7 @@ const MIGRATIONS: &[&str] = &["
         public TEXT NOT NULL,
         added_at INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID;
-", OPERATORS_SETTINGS, BUILDS_QUEUE];
+", OPERATORS_SETTINGS, BUILDPACKS, BUILDS_QUEUE];
 
 /// What operators set beside config and scale.
 const OPERATORS_SETTINGS: &str = "
@@ -120,6 +120,16 @@ const OPERATORS_SETTINGS: &str = "
         interval_ms INTEGER,
         boot_ms INTEGER
     ) STRICT;
+";
+
+/// Those that an operator has set, in their order.
+const BUILDPACKS: &str = "
+    CREATE TABLE buildpacks (
+        app INTEGER NOT NULL REFERENCES apps (id) ON DELETE CASCADE,
+        place INTEGER NOT NULL CHECK (place > 0),
+        buildpack TEXT NOT NULL,
+        PRIMARY KEY (app, place)
+    ) STRICT, WITHOUT ROWID;
 ";
 
 /// Builds that wait for their turn or lose it to another.
