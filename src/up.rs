@@ -59,6 +59,12 @@ pub(crate) struct Args {
     /// Public keys that administer; ~/.ssh/*.pub when absent
     #[arg(long, value_name = "FILE")]
     admin_key: Vec<PathBuf>,
+    /// Certificate authority whose OpenSSH user certificates are taken; a principal names a user
+    #[arg(long, value_name = "FILE")]
+    user_ca: Vec<PathBuf>,
+    /// Networks whose failed logins are not punished, such as an office's or a load balancer's
+    #[arg(long, value_name = "NETWORK", default_values = ["127.0.0.0/8", "::1"])]
+    ssh_exempt: Vec<gitd::Network>,
     /// Seconds of silence after which a client is asked for a sign of life; after four without one it is lost
     #[arg(long, value_name = "SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=3600))]
     ssh_keepalive: u64,
@@ -101,8 +107,14 @@ async fn serve(args: Args) -> Result<(), Box<dyn Error>> {
     };
     let router = Router::start(&config, table.clone(), lines)
         .map_err(|error| format!("cannot listen on {}: {error}", args.http))?;
-    let server = Server::bind(args.ssh, data.join("host_keys")).await?;
-    let server = server.with_keepalive(Duration::from_secs(args.ssh_keepalive));
+    let policy = gitd::ssh::Policy {
+        exempt: args.ssh_exempt.clone(),
+        ..Default::default()
+    };
+    let server = Server::bind(args.ssh, data.join("host_keys"))
+        .await?
+        .with_policy(policy)
+        .with_keepalive(Duration::from_secs(args.ssh_keepalive));
 
     let store = Store::open(&data.join("store"))?;
     let stack = Stack::open(&args.stack, &store)?;
@@ -120,6 +132,7 @@ async fn serve(args: Args) -> Result<(), Box<dyn Error>> {
     })
     .await?;
     let made_key = admin::add_keys(apps.ledger(), &args.admin_key, &data)?;
+    admin::add_authorities(apps.ledger(), &args.user_ca)?;
     let builder = builder(&data, store, spawner.clone(), stack)?;
     let settings = Settings {
         data: data.clone(),

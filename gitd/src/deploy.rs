@@ -273,6 +273,10 @@ impl Running {
             // The next start settles it.
             tracing::error!(app = %order.app.name, error = chain(&error), "cannot record that the branch has moved");
         }
+        if let Err(error) = self.ctx.write_app_refs(&order.app, &order.repo) {
+            // The next fetch or start writes it.
+            tracing::error!(app = %order.app.name, error = chain(&error), "cannot write the ref of the release");
+        }
         Ok(())
     }
 }

@@ -36,12 +36,12 @@ impl Landing for AppLanding {
     }
 
     fn decide(&self, update: &RefUpdate, options: &PushOptions) -> Decision {
-        let branches = &self.ctx.settings.deploy_branches;
+        let branches = self.ctx.deploy_branches(&self.app);
         let deploys = update
             .name
             .strip_prefix("refs/heads/")
-            .is_some_and(|branch| branches.iter().any(|b| b == branch));
-        let branch = branches.first().map_or("main", String::as_str);
+            .is_some_and(|branch| branches.contains(&branch));
+        let branch = branches.first().unwrap_or(&"main");
         match (deploys, update.new) {
             (true, Some(_)) => match self.app.lock.as_ref().filter(|_| !options.plan) {
                 Some(lock) => Decision::Refuse(one_line(&format!(

@@ -27,7 +27,7 @@ pub(crate) struct Queue {
 struct State {
     /// By the app's id. The first of each has its turn.
     lines: HashMap<i64, VecDeque<Arc<Deploy>>>,
-    /// Apps that are being renamed or destroyed.
+    /// Apps that are being renamed, destroyed, or given another branch.
     closed: Vec<i64>,
     stopped: bool,
 }
@@ -63,7 +63,7 @@ pub(crate) struct Ahead {
 pub(crate) enum Refused {
     #[error("{WAITING_MAX} deploys of `{0}` wait already; push again later, or with -o supersede")]
     Full(String),
-    #[error("`{0}` is being renamed or destroyed")]
+    #[error("`{0}` is being changed; push again in a moment")]
     Closed(String),
     #[error("the server stops; push again when it is back")]
     Stopping,
@@ -323,6 +323,7 @@ mod tests {
                     owner: "ann".to_owned(),
                     lock: None,
                     maintenance: None,
+                    deploy_branch: None,
                 },
                 repo: Repo::init(self.dir.path().join("1.git"), "main").expect("made"),
                 commit,

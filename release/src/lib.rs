@@ -37,6 +37,8 @@ pub mod error;
 pub mod formation;
 pub mod limits;
 pub mod name;
+mod role;
+mod who;
 
 pub use apps::{Apps, Candidate, Config, InstanceStatus};
 pub use buildpacks::{BUILDPACKS_MAX, BuildpacksEdit, BuildpacksRefused};
@@ -46,9 +48,14 @@ pub use config_vars::{ConfigChanges, ConfigValue, ConfigVars};
 pub use domain::{Domain, NotADomain};
 pub use error::{DeployError, ImageError, StartError};
 pub use event::Event;
-pub use ledger::{App, Build, BuildStatus, Key, Ledger, LedgerError, Lock, Release, ReleaseStatus};
+pub use ledger::{App, Build, BuildStatus, Ledger, LedgerError, Lock, Release, ReleaseStatus};
+pub use ledger::{
+    AuditEntry, AuditRecord, Authority, Grant, Holder, Key, Outcome, Revocation, Team, User,
+};
 pub use limits::{AppLimits, LimitsSet};
 pub use logs::{LogFilter, LogLine, LogSource};
 pub use name::{AppName, ConfigName, NotAName, ProcessType, ReleaseNumber};
 pub use retention::IMAGES_KEPT;
+pub use role::Role;
 pub use runs::RunOptions;
+pub use who::{Grantee, TeamName, UserName};

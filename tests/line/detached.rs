@@ -39,7 +39,7 @@ fn a_detached_push_ends_and_its_deploy_moves_the_branch_later() {
         .sh("git -C shop push slipway main:refs/builds/9")
         .fails(1);
     assert!(
-        forged.contains("(refs/builds/ is written by the server alone)"),
+        forged.contains("(releases and builds are made by deploys and cannot be pushed)"),
         "{forged}"
     );
     let watcher = server.sh_beside("ssh slipway builds:attach shop 1");

@@ -19,11 +19,14 @@ transcripts! {
     tidy
     run
     keys
+    access
+    certificates
     help
     names
     front
     completion
     other_branches
+    fetch
     json
     image
 }

@@ -16,7 +16,7 @@ use crate::{
 #[derive(Args)]
 #[command(after_help = "Example:\n  buildpacks shop")]
 pub(super) struct List {
-    app: AppName,
+    pub(super) app: AppName,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -30,7 +30,7 @@ pub(super) struct List {
     after_help = "Examples:\n  buildpacks:set shop slipway/nodejs\n  buildpacks:set shop https://github.com/heroku/heroku-buildpack-ruby#v334 --index 2"
 )]
 pub(super) struct Set {
-    app: AppName,
+    pub(super) app: AppName,
     buildpack: String,
     /// In the place of which one; the one after the last adds it
     #[arg(short, long, value_name = "N", default_value_t = 1)]
@@ -43,7 +43,7 @@ pub(super) struct Set {
     after_help = "Examples:\n  buildpacks:add shop slipway/procfile\n  buildpacks:add shop docker://docker.io/paketobuildpacks/nodejs:8 --index 1"
 )]
 pub(super) struct Add {
-    app: AppName,
+    pub(super) app: AppName,
     buildpack: String,
     /// Before which one
     #[arg(short, long, value_name = "N")]
@@ -56,7 +56,7 @@ pub(super) struct Add {
     after_help = "Examples:\n  buildpacks:remove shop slipway/procfile\n  buildpacks:remove shop --index 2"
 )]
 pub(super) struct Remove {
-    app: AppName,
+    pub(super) app: AppName,
     #[arg(required_unless_present = "index", conflicts_with = "index")]
     buildpack: Option<String>,
     /// Which one
@@ -68,7 +68,7 @@ pub(super) struct Remove {
 #[derive(Args)]
 #[command(after_help = "Example:\n  buildpacks:clear shop")]
 pub(super) struct Clear {
-    app: AppName,
+    pub(super) app: AppName,
 }
 
 impl List {

@@ -24,7 +24,7 @@ const READ_BYTES: usize = 64 * 1024;
 #[derive(Args)]
 #[command(after_help = "Example:\n  builds shop")]
 pub(super) struct List {
-    app: AppName,
+    pub(super) app: AppName,
     /// Number of builds
     #[arg(short = 'n', long, default_value_t = BUILDS_DEFAULT)]
     num: usize,
@@ -37,7 +37,7 @@ pub(super) struct List {
 #[derive(Args)]
 #[command(after_help = "Example:\n  builds:info shop 7")]
 pub(super) struct Info {
-    app: AppName,
+    pub(super) app: AppName,
     /// The build's number; the last one when absent
     build: Option<u64>,
     /// Print JSON
@@ -49,7 +49,7 @@ pub(super) struct Info {
 #[derive(Args)]
 #[command(after_help = "Example:\n  builds:output shop 7")]
 pub(super) struct Output {
-    app: AppName,
+    pub(super) app: AppName,
     /// The build's number; the last one when absent
     build: Option<u64>,
 }
@@ -58,7 +58,7 @@ pub(super) struct Output {
 #[derive(Args)]
 #[command(after_help = "Example:\n  builds:prune shop --keep 20")]
 pub(super) struct Prune {
-    app: AppName,
+    pub(super) app: AppName,
     /// How many of the newest stay
     #[arg(short, long, default_value_t = KEEP_DEFAULT, value_parser = clap::value_parser!(u64).range(1..))]
     keep: u64,

@@ -22,7 +22,7 @@ use crate::{errors::Failure, quantity};
     after_help = "Examples:\n  run shop rake db:migrate\n  run shop 'cat; exit 7' < file\n  run shop --timeout 10m -e LEVEL=debug -- npm run report"
 )]
 pub(super) struct Run {
-    app: AppName,
+    pub(super) app: AppName,
     #[command(flatten)]
     options: Options,
     /// The command and its arguments

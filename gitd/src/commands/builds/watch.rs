@@ -17,7 +17,7 @@ const FAILED: u8 = 1;
 #[derive(Args)]
 #[command(after_help = "Example:\n  builds:attach shop")]
 pub(in crate::commands) struct Attach {
-    app: AppName,
+    pub(in crate::commands) app: AppName,
     /// The build's number; when absent, the one that runs, or else the last one
     build: Option<u64>,
 }
@@ -26,7 +26,7 @@ pub(in crate::commands) struct Attach {
 #[derive(Args)]
 #[command(after_help = "Example:\n  builds:cancel shop 7")]
 pub(in crate::commands) struct Cancel {
-    app: AppName,
+    pub(in crate::commands) app: AppName,
     /// The build's number; when absent, the one that runs
     build: Option<u64>,
     /// Print JSON
