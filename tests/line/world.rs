@@ -19,8 +19,8 @@ impl World {
         let server = Server::start();
         let gate = Gate::new(&server);
         server
-            .sh("ssh-keygen -q -t ed25519 -N '' -C bob -f ~/.ssh/id_bob && ssh slipway keys:add bob < ~/.ssh/id_bob.pub && \
-                 sed 's/id_ed25519/id_bob/' ~/.ssh/config > ~/.ssh/bob")
+            .sh("ssh-keygen -q -t ed25519 -N '' -C bob -f ~/.ssh/id_bob && ssh slipway users:add bob --admin && \
+                 ssh slipway keys:add bob --user bob < ~/.ssh/id_bob.pub && sed 's/id_ed25519/id_bob/' ~/.ssh/config > ~/.ssh/bob")
             .ok();
         Self { server, gate }
     }
