@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use release::App;
+use release::{App, AppName};
 use tokio::time::timeout;
 
 use crate::{
@@ -108,32 +108,18 @@ impl AppLanding {
             options: options.clone(),
         };
         let ctx = Arc::clone(&self.ctx);
-        let entering = move || ctx.queue.enter(order, |order| begin(&ctx, order));
-        let entered = tokio::task::spawn_blocking(entering).await;
-        match entered.map_err(|_| "the push was lost".to_owned())? {
-            Err(Refused::Ledger(error)) => Err(one_line(&chain(&error))),
-            Err(refused) => Err(refused.to_string()),
-            Ok(Entered::Shared { deploy, hold }) => {
-                out.line(&output::step(&format!(
-                    "Build {} of {}, pushed by {}, is of the same commit: sharing it",
-                    deploy.build, self.app.name, deploy.order.by
-                )));
-                Ok((deploy, hold))
-            }
-            Ok(Entered::Own { seat, hold, ahead }) => {
-                let deploy = Arc::clone(seat.deploy());
-                if let Some(ahead) = ahead {
-                    let line = output::step(&waiting(&self.app, &ahead, options));
-                    deploy.transcript.write(format!("{line}\n").as_bytes());
-                    if options.detach {
-                        // Who detaches does not watch the transcript.
-                        out.line(&line);
-                    }
-                }
-                deploy::start(Arc::clone(&self.ctx), seat);
-                Ok((deploy, hold))
-            }
+        // In one go: a deploy that has been entered runs, or it is taken back, also when the client goes this very moment.
+        let entering = tokio::task::spawn_blocking(move || enter(&ctx, order)).await;
+        let (deploy, hold, aside) = match entering {
+            Ok(Ok(entered)) => entered,
+            Ok(Err(Refused::Ledger(error))) => return Err(one_line(&chain(&error))),
+            Ok(Err(refused)) => return Err(refused.to_string()),
+            Err(_) => return Err("the push was lost".to_owned()),
+        };
+        if let Some(aside) = aside {
+            out.line(&aside);
         }
+        Ok((deploy, hold))
     }
 
     /// Until the deploy has ended, or the client has gone: then it is the last of those who want it, perhaps.
@@ -197,6 +183,30 @@ impl AppLanding {
     }
 }
 
+/// The last is for this pusher alone; what everybody is told goes into the transcript. Blocking.
+fn enter(ctx: &Arc<Context>, order: Order) -> Result<(Arc<Deploy>, Hold, Option<String>), Refused> {
+    let (app, options) = (order.app.name.clone(), order.options.clone());
+    match ctx.queue.enter(order, |order| begin(ctx, order))? {
+        Entered::Shared { deploy, hold } => {
+            let aside = output::step(&format!(
+                "Build {} of {app}, pushed by {}, is of the same commit: sharing it",
+                deploy.build, deploy.order.by
+            ));
+            Ok((deploy, hold, Some(aside)))
+        }
+        Entered::Own { seat, hold, ahead } => {
+            let deploy = Arc::clone(seat.deploy());
+            let line = ahead.map(|ahead| output::step(&waiting(&app, &ahead, &options)));
+            if let Some(line) = &line {
+                deploy.transcript.write(format!("{line}\n").as_bytes());
+            }
+            deploy::start(Arc::clone(ctx), seat);
+            // Who detaches does not watch the transcript.
+            Ok((deploy, hold, line.filter(|_| options.detach)))
+        }
+    }
+}
+
 /// A record with the next number, and a log.
 fn begin(ctx: &Context, order: Order) -> Result<Deploy, release::LedgerError> {
     let (commit, app) = (order.commit.to_string(), &order.app);
@@ -208,9 +218,9 @@ fn begin(ctx: &Context, order: Order) -> Result<Deploy, release::LedgerError> {
     Ok(Deploy::new(build.number, order, transcript))
 }
 
-fn waiting(app: &App, ahead: &Ahead, options: &PushOptions) -> String {
+fn waiting(app: &AppName, ahead: &Ahead, options: &PushOptions) -> String {
     let Ahead { build, by, more } = ahead;
-    let build = format!("build {build} of {}, pushed by {by}", app.name);
+    let build = format!("build {build} of {app}, pushed by {by}");
     if options.supersede {
         return format!("Superseding {build}");
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use builder::{Description, Layer};
 use release::{AppName, Release};
 
-use crate::{quantity::show_bytes, story::Story};
+use crate::{output::shell_quoted, quantity::show_bytes, story::Story};
 
 /// Lines of one section; a plan is read by people.
 const LINES_MAX: usize = 60;
@@ -100,12 +100,19 @@ fn processes(image: &Description) -> Things {
             true => " (default)",
             false => "",
         };
-        let words = [process.command.as_slice(), &process.args]
-            .concat()
-            .join(" ");
+        let words = process.command.iter().chain(&process.args);
+        let words: Vec<String> = words.map(|word| as_typed(word)).collect();
+        let words = words.join(" ");
         processes.insert(format!("{}:", process.kind), format!("{words}{default}"));
     }
     processes
+}
+
+fn as_typed(word: &str) -> String {
+    match word.is_empty() || word.contains(char::is_whitespace) {
+        true => shell_quoted(word),
+        false => word.to_owned(),
+    }
 }
 
 fn environment(image: &Description) -> Things {
@@ -207,7 +214,7 @@ mod tests {
         Process {
             kind: kind.to_owned(),
             command: vec![command.to_owned()],
-            args: vec!["-x".to_owned()],
+            args: vec!["-x".to_owned(), "a b".to_owned()],
         }
     }
 
@@ -245,7 +252,7 @@ mod tests {
         );
         assert_eq!(
             text(&old, &new),
-            "Buildpacks:\n  ~ acme/node 1.0 -> 1.1\nProcess types:\n  ~ web: server -x (default) -> index -x (default)\n\
+            "Buildpacks:\n  ~ acme/node 1.0 -> 1.1\nProcess types:\n  ~ web: server -x 'a b' (default) -> index -x 'a b' (default)\n\
              Image environment: 1, unchanged\nLayers: 1 of 2 new, 900 B\n  = acme/node:modules 2 MiB\n  \
              ~ Application Layer 900 B\nPackages (SBOM):\n  - left-pad 1.0\n  + right-pad 1.1\n"
         );
@@ -263,7 +270,10 @@ mod tests {
         assert!(same.contains("Layers: 0 of 2 new, 0 B"), "{same}");
         let first = text(&Description::default(), &one);
         assert!(first.contains("  + acme/node 1.0\n"), "{first}");
-        assert!(first.contains("  + web: server -x (default)\n"), "{first}");
+        assert!(
+            first.contains("  + web: server -x 'a b' (default)\n"),
+            "{first}"
+        );
         assert!(first.contains("  + left-pad 1.0\n"), "{first}");
         assert_eq!(
             image_line(&Description::default(), &one),

@@ -20,7 +20,7 @@ fn a_pusher_who_leaves_ends_the_deploy_in_any_stage() {
         assert!(
             world
                 .build(n + 2)
-                .contains("cancelled: the connection of the push was closed"),
+                .contains("the pusher closed the connection"),
             "{stage}"
         );
         world.serves("one");

@@ -59,7 +59,7 @@ impl Why {
     /// In one line, for the pusher and the record.
     pub(crate) fn reason(&self) -> String {
         match self {
-            Self::Left => "cancelled: the connection of the push was closed".to_owned(),
+            Self::Left => "the pusher closed the connection".to_owned(),
             Self::By(user) => format!("cancelled by {user}"),
             Self::Superseded { build, by } => {
                 format!("superseded by build {build}, pushed by {by}")

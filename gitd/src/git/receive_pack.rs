@@ -148,10 +148,18 @@ where
         .map_err(|_| ReceiveError::Gone)??;
     let answers = answers
         .into_iter()
-        .map(|(update, answer)| (update.clone(), answer.map(|_| ())));
+        .map(|(update, answer)| (update.clone(), moved(answer)));
     Ok(Received {
         updates: answers.collect(),
     })
+}
+
+/// What the records say.
+fn moved(answer: Answer) -> Result<(), String> {
+    match answer? {
+        Landed::Moved => Ok(()),
+        Landed::Instead { reason, .. } => Err(reason),
+    }
 }
 
 /// Refs, capabilities and shallow boundaries. Protocol 2 has no push: it is answered like protocol 0.
