@@ -17,7 +17,7 @@ use release::{Apps, Config};
 use router::{Router, Table};
 use tokio::sync::mpsc;
 
-use crate::admin;
+use crate::{admin, rest};
 
 const MIB: u64 = 1024 * 1024;
 pub(crate) const BUILD_LIMITS: Limits = Limits {
@@ -160,6 +160,7 @@ async fn serve(args: Args) -> Result<(), Box<dyn Error>> {
         async move { apps.keep_router_log(lines_kept).await }
     });
     let tidying = tokio::spawn(tidy(apps.clone()));
+    let resting = tokio::spawn(rest::when_idle());
     let stopped = async {
         stop().await;
         context.stop_deploys();
@@ -167,6 +168,7 @@ async fn serve(args: Args) -> Result<(), Box<dyn Error>> {
     server.serve(Arc::new(Arc::clone(&context)), stopped).await;
     context.deploys_ended().await;
     tidying.abort();
+    resting.abort();
     router.shutdown(ROUTER_GRACE).await;
     // Its senders are gone with the router.
     _ = kept.await;

@@ -5,6 +5,7 @@
 //! what to run and what it may see; the [`Spawner`] starts it; a small init inside supervises it under its [`limits`].
 //! A [`Stack`] joins both: the base on which builds and instances run.
 
+pub mod archive;
 mod cgroup;
 mod command;
 pub mod digest;

@@ -117,6 +117,7 @@ impl Running {
     async fn deploy(&self) -> Result<Done, Failure> {
         let order = &self.deploy.order;
         self.turn().await?;
+        self.ctx.may_still_push(&order.caller, &order.app)?;
         let started = Instant::now();
         let updates = self.updates_as_they_are_now()?;
         let short = order.commit.to_hex_with_len(SHORT_HEX).to_string();

@@ -6,7 +6,7 @@ use release::{App, AppName};
 use tokio::time::timeout;
 
 use crate::{
-    Context, Gone,
+    Caller, Context, Gone,
     commands::lock_words,
     deploy::{self, Deploy, Hold, Order},
     errors::{chain, one_line},
@@ -25,6 +25,7 @@ pub struct AppLanding {
     pub(crate) app: App,
     pub(crate) repo: Repo,
     pub(crate) by: String,
+    pub(crate) caller: Caller,
     pub(crate) gone: Gone,
 }
 
@@ -105,6 +106,7 @@ impl AppLanding {
             commit,
             updates,
             by: self.by.clone(),
+            caller: self.caller.clone(),
             options: options.clone(),
         };
         let ctx = Arc::clone(&self.ctx);

@@ -26,6 +26,7 @@ mod plan;
 mod story;
 mod transcript;
 
+pub mod backup;
 pub mod commands;
 pub mod git;
 pub mod gone;

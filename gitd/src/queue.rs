@@ -333,6 +333,13 @@ mod tests {
                     new: Some(commit),
                 }],
                 by: format!("user{}", self.builds.get()),
+                caller: crate::Caller {
+                    user: "ann".to_owned(),
+                    fingerprint: "SHA256:1".to_owned(),
+                    remote: ([192, 0, 2, 1], 1).into(),
+                    holder: release::Holder::User("ann".to_owned()),
+                    admin: false,
+                },
                 options: PushOptions::parse(&options).expect("known"),
             }
         }

@@ -14,6 +14,10 @@ mod shell;
 mod transcript;
 mod world;
 
+mod access;
+mod backups;
+mod clones;
+mod commands;
 mod cut;
 mod detached;
 mod failed_deploys;

@@ -24,7 +24,7 @@ get() { curl -sS --max-time 20 "http://$1.localhost:$HTTP${2:-/}"; }
 
 # eventually COMMAND: repeats it until it succeeds, for at most 90 s, and prints its last output.
 eventually() {
-    local end=$((SECONDS + 30)) said
+    local end=$((SECONDS + 90)) said
     until said=$("$@"); do
         [ $SECONDS -lt $end ] || { echo "$said"; echo "eventually: gave up on \`$*\`"; return 1; }
         sleep 0.1

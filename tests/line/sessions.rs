@@ -29,4 +29,5 @@ transcripts! {
     fetch
     json
     image
+    guessed
 }

@@ -175,6 +175,7 @@ impl Rename {
         // Behind the deploys that are under way: they know the app by its name.
         let closed = env.ctx.queue.close(app.id);
         closed.empty().await;
+        env.still_may()?;
         env.ctx
             .apps
             .rename(&self.app, &self.name, &env.caller.user)
@@ -255,6 +256,7 @@ impl Destroy {
         let closed = env.ctx.queue.close(app.id);
         closed.cancel(&Why::Destroyed(env.caller.user.clone()));
         closed.empty().await;
+        env.still_may()?;
         env.ctx.apps.destroy(&self.app, &env.caller.user).await?;
         env.ctx.remove_files_of(&app).map_err(Failure::ours)?;
         env.narrate(&format!("Destroyed `{}`.", self.app)).await;
@@ -275,5 +277,20 @@ impl Shown {
             maintenance: app.maintenance.is_some(),
             domains: domains(env, &app.name),
         }
+    }
+}
+
+/// Tell by the exit status whether there is an app: 0, or 1
+#[derive(Args)]
+#[command(after_help = "Example:\n  apps:exists shop || apps:create shop")]
+pub(super) struct Exists {
+    pub(super) app: AppName,
+}
+
+impl Exists {
+    pub(super) async fn run(self, env: &mut Env<'_>) -> Result<(), Failure> {
+        env.ctx.apps.ledger().app(&self.app)?;
+        env.print(&format!("{}\n", self.app)).await;
+        Ok(())
     }
 }

@@ -105,6 +105,13 @@ impl Info {
 }
 
 impl Output {
+    pub(super) fn of(app: AppName, build: u64) -> Self {
+        Self {
+            app,
+            build: Some(build),
+        }
+    }
+
     pub(super) async fn run(self, env: &mut Env<'_>) -> Result<(), Failure> {
         let (app, build) = find(env, &self.app, self.build)?;
         print_log(env, &app, &build).await

@@ -93,9 +93,7 @@ impl List {
         let runs: Vec<_> = instances.iter().filter(|i| is_run(&i.name)).collect();
         if !runs.is_empty() {
             _ = writeln!(text, "=== run: one-off processes ({})\n", runs.len());
-            for run in runs {
-                _ = writeln!(text, "{}: {}", line(run).trim_end(), run.command);
-            }
+            text.extend(runs.into_iter().map(run_line));
         }
         if text.is_empty() {
             env.narrate(&format!(
@@ -125,7 +123,11 @@ fn line(instance: &InstanceStatus) -> String {
         + "\n"
 }
 
-fn is_run(name: &str) -> bool {
+pub(super) fn run_line(run: &InstanceStatus) -> String {
+    format!("{}: {}\n", line(run).trim_end(), run.command)
+}
+
+pub(super) fn is_run(name: &str) -> bool {
     name.strip_prefix("run.")
         .is_some_and(|number| number.len() >= 4)
 }

@@ -6,6 +6,7 @@ use release::{BuildStatus, DeployError, LedgerError, ReleaseNumber};
 
 use super::{cancel::Why, under_way::Outcome};
 use crate::{
+    access::Denied,
     errors::{chain, one_line},
     git::{ExportError, RefError},
     story::Story,
@@ -25,6 +26,9 @@ pub(super) enum Failure {
     Store(#[from] StoreError),
     #[error(transparent)]
     Buildpack(#[from] NotASource),
+    /// The caller may no longer push to the app.
+    #[error(transparent)]
+    Denied(#[from] Denied),
     #[error(transparent)]
     Ref(#[from] RefError),
     #[error("{release} is live, but the branch has not moved")]
@@ -90,7 +94,7 @@ impl Failure {
                 story.error("The release before it, if there is one, is still serving.")
             }
             Self::Unmoved { .. } => story.error("The next start of the server moves it."),
-            Self::Ref(_) => story.error("Nothing has changed."),
+            Self::Ref(_) | Self::Denied(_) => story.error("Nothing has changed."),
             _ => story.error("Nothing has changed; push again when it is mended."),
         }
     }

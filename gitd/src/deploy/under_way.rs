@@ -8,6 +8,7 @@ use tokio::sync::{Notify, watch};
 
 use super::cancel::{Cancel, Why};
 use crate::{
+    Caller,
     git::{BUILDS, RefUpdate, Repo},
     push_options::PushOptions,
     transcript::Transcript,
@@ -22,6 +23,7 @@ pub(crate) struct Order {
     /// All of them move when the commit is live; the first is the deploy branch's.
     pub(crate) updates: Vec<RefUpdate>,
     pub(crate) by: String,
+    pub(crate) caller: Caller,
     pub(crate) options: PushOptions,
 }
 
