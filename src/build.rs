@@ -100,6 +100,7 @@ pub(crate) fn run(args: Args) -> Result<(), Box<dyn Error>> {
         env: &env,
         source_version: commit.clone(),
         clear_cache: args.clear_cache,
+        keep_image: true,
         cancel: Arc::new(AtomicBool::new(false)),
     };
     let previous = request.previous;

@@ -18,6 +18,7 @@ pub mod builder_image;
 mod buildpack;
 mod cache;
 mod classic;
+mod describe;
 mod described;
 mod dirs;
 mod env;
@@ -56,7 +57,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use container::{Digest, Limits, Spawner, Stack, Store};
+use container::{Digest, ImageConfig, Limits, Spawner, Stack, Store};
 
 use crate::{
     cache::Cache,
@@ -68,6 +69,7 @@ use crate::{
     work::{Source, Work},
 };
 pub use crate::{
+    describe::{Description, Layer, describe},
     error::BuildError,
     failure::{Ended, Tried},
     files::BadFile,
@@ -105,6 +107,8 @@ pub struct Request<'a> {
     pub source_version: Option<String>,
     /// Forget the cache.
     pub clear_cache: bool,
+    /// Store the image. Without, its layers are there for a while, and it is only described: see [`Built::config`].
+    pub keep_image: bool,
     /// Set to stop the build: its processes are killed, nothing is left behind.
     pub cancel: Arc<AtomicBool>,
 }
@@ -124,6 +128,7 @@ pub trait Output: Send {
 #[derive(Debug, Clone)]
 pub struct Built {
     pub image: Digest,
+    pub config: ImageConfig,
     /// Sorted by type; `default` names the default process type of the image.
     pub processes: Vec<Process>,
     pub default: Option<String>,
@@ -199,6 +204,7 @@ impl Builder {
             previous: previous.as_ref(),
             source: &running.source.path,
             source_version: request.source_version.as_deref(),
+            keep_image: request.keep_image,
         };
         let exported = export.export()?;
         narrate::exported(&exported, export.keep(&exported), output);
@@ -213,6 +219,7 @@ impl Builder {
                 .map(Process::from)
                 .collect(),
             default: exported.launch.default.clone(),
+            config: exported.config,
             timings: clock.laps,
             layer_times: exported.layer_times,
             tried,

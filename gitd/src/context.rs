@@ -5,6 +5,7 @@ use std::{
     net::SocketAddr,
     path::PathBuf,
     sync::{Arc, PoisonError, RwLock},
+    time::Duration,
 };
 
 use builder::{Builder, sources::Sources};
@@ -13,17 +14,21 @@ use container::{
     registry::{Client, Reach},
 };
 use release::{App, AppName, Apps, AuditEntry, Holder, LedgerError, Outcome, Role};
+use tokio::time::timeout;
 
 use crate::{
     Caller, Gone, Io, Platform, Proof, RepoPath,
     access::{self, Denied, Directory, Need, Pass},
     commands,
-    deploy::AppLanding,
     errors::{chain, one_line},
     git::{Limits, Repo},
+    landing::AppLanding,
     output,
     queue::Queue,
 };
+
+/// For deploys to end in when the server stops.
+const DEPLOYS_END_MAX: Duration = Duration::from_secs(10);
 
 /// What an operator sets.
 #[derive(Debug, Clone)]
@@ -49,7 +54,7 @@ pub struct Context {
     pub builder: Arc<Builder>,
     /// Of the buildpacks that apps name: whoever pushes has not been given our credentials.
     pub(crate) sources: Sources,
-    pub(crate) queue: Queue,
+    pub(crate) queue: Arc<Queue>,
     limits: Limits,
     directory: RwLock<Directory>,
 }
@@ -170,6 +175,7 @@ impl Context {
         for app in self.apps.ledger().apps()? {
             if let Ok(repo) = Repo::open(self.repo_dir(app.id)) {
                 repo.clean();
+                repo.remove_build_refs()?;
             }
         }
         for (app, git_ref, commit) in self.apps.ledger().unsettled_refs()? {
@@ -185,6 +191,18 @@ impl Context {
             }
         }
         Ok(())
+    }
+
+    /// Cancels what is being deployed; nothing new is taken. For the end of the server.
+    pub fn stop_deploys(&self) {
+        self.queue.stop();
+    }
+
+    /// After [`Context::stop_deploys`]: waits until all of them have ended, also those that nobody watches.
+    pub async fn deploys_ended(&self) {
+        if timeout(DEPLOYS_END_MAX, self.queue.empty()).await.is_err() {
+            tracing::warn!("deploys were still running when the server stopped");
+        }
     }
 
     pub(crate) fn app_url(&self, app: &AppName) -> String {

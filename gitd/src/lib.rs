@@ -1,8 +1,8 @@
 //! PUSH: the SSH git server, its admin commands, and the deploy that follows a push.
 //!
 //! A connection comes in through [`ssh`]: keys only, everything bounded. Its exec string becomes one [`Request`]; the
-//! session answers it: a push flows through [`git`] and lands in `deploy`, anything else is one of the [`commands`]. What
-//! the session sees of all that is the [`Platform`]; the [`Context`] is it.
+//! session answers it: a push flows through [`git`] to a `landing`, which queues a `deploy` and watches it; anything else is
+//! one of the [`commands`]. What the session sees of all that is the [`Platform`]; the [`Context`] is it.
 
 mod run_line;
 mod session;
@@ -11,14 +11,20 @@ mod words;
 mod access;
 mod app_refs;
 mod context;
-mod deploy;
 mod dotenv;
 mod errors;
 mod expiry;
 mod output;
 mod quantity;
+
+mod landing;
+mod push_options;
 mod queue;
+
+mod deploy;
+mod plan;
 mod story;
+mod transcript;
 
 pub mod backup;
 pub mod commands;

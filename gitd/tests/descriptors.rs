@@ -8,7 +8,7 @@ use std::{
 
 use gitd::{
     Caller, Gone, Io, Platform, Proof, RepoPath, Server,
-    git::{Decision, Landing, Limits, RefUpdate, Repo, Sideband},
+    git::{Decision, Landed, Landing, Limits, RefUpdate, Repo, Sideband},
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -53,25 +53,19 @@ impl Platform for Nobody {
 }
 
 impl Landing for Nowhere {
-    type Turn = ();
+    type Options = ();
 
-    fn decide(&self, _: &RefUpdate) -> Decision {
+    fn options(&self, _: &[String]) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn decide(&self, _: &RefUpdate, _: &()) -> Decision {
         Decision::Refuse("nowhere".to_owned())
     }
 
-    async fn turn(&self, _: &Sideband) {}
-
-    async fn deploy(
-        &self,
-        _: gix_hash::ObjectId,
-        _: &str,
-        _: &[String],
-        _: &Sideband,
-    ) -> Result<(), String> {
+    async fn deploy(&self, _: Vec<RefUpdate>, _: &(), _: &Sideband) -> Result<Landed, String> {
         Err("nowhere".to_owned())
     }
-
-    async fn settled(&self, _: &str, _: gix_hash::ObjectId) {}
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod settings;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fs::File,
+    future,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard},
     time::Duration,
@@ -289,8 +290,21 @@ impl Apps {
         by: &str,
         events: mpsc::Sender<Event>,
     ) -> Result<Release, DeployError> {
+        self.deploy_until(app, candidate, by, events, future::pending())
+            .await
+    }
+
+    /// The same; `cancelled` takes it back. It answers then, too: with the release, if that was live already.
+    pub async fn deploy_until(
+        &self,
+        app: &AppName,
+        candidate: Candidate,
+        by: &str,
+        events: mpsc::Sender<Event>,
+        cancelled: impl Future<Output = ()>,
+    ) -> Result<Release, DeployError> {
         self.changes(app)?
-            .deploy(candidate, by.to_owned(), events)
+            .deploy(candidate, by.to_owned(), events, cancelled)
             .await
     }
 

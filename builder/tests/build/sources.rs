@@ -257,6 +257,7 @@ fn a_push_heeds_project_toml(world: &World) {
             env: &BTreeMap::from([("SET".to_owned(), "by config\n".to_owned())]),
             source_version: None,
             clear_cache: false,
+            keep_image: true,
             cancel: Arc::default(),
         };
         let built = world

@@ -150,6 +150,7 @@ impl World {
             env: &with.env,
             source_version: Some("c0ffee".to_owned()),
             clear_cache: with.clear_cache,
+            keep_image: true,
             cancel,
         };
         let built = self.builder.build(request, &mut shown);

@@ -176,6 +176,14 @@ enum Command {
     Builds(builds::List),
     #[command(name = "builds:output")]
     BuildsOutput(builds::Output),
+    #[command(name = "builds:info")]
+    BuildsInfo(builds::Info),
+    #[command(name = "builds:attach")]
+    BuildsAttach(builds::Attach),
+    #[command(name = "builds:cancel")]
+    BuildsCancel(builds::Cancel),
+    #[command(name = "builds:prune")]
+    BuildsPrune(builds::Prune),
     #[command(name = "git", visible_alias = "git:info", alias = "git:report")]
     Git(git::Info),
     #[command(name = "git:set")]
@@ -363,6 +371,10 @@ impl Command {
             Self::Rollback(args) => Rule::change(app(&args.app, Deployer)),
             Self::Builds(args) => Rule::read(app(&args.app, Viewer)),
             Self::BuildsOutput(args) => Rule::read(app(&args.app, Viewer)),
+            Self::BuildsInfo(args) => Rule::read(app(&args.app, Viewer)),
+            Self::BuildsAttach(args) => Rule::read(app(&args.app, Viewer)),
+            Self::BuildsCancel(args) => Rule::change(app(&args.app, Deployer)),
+            Self::BuildsPrune(args) => Rule::change(app(&args.app, Operator)),
             Self::Keys(args) => Rule::read(args.need()),
             Self::KeysAdd(args) => Rule::change(args.need()),
             Self::KeysRemove(args) => Rule::change(args.need()),
@@ -500,6 +512,10 @@ impl Command {
             Self::BuildpacksClear(args) => args.run(env).await,
             Self::Builds(args) => args.run(env).await,
             Self::BuildsOutput(args) => args.run(env).await,
+            Self::BuildsInfo(args) => args.run(env).await,
+            Self::BuildsAttach(args) => return args.run(env).await,
+            Self::BuildsCancel(args) => args.run(env).await,
+            Self::BuildsPrune(args) => args.run(env).await,
             Self::Git(args) => args.run(env).await,
             Self::GitSet(args) => args.run(env).await,
             Self::Keys(args) => args.run(env).await,

@@ -130,7 +130,8 @@ async fn pump(
     }
     // The connection has ended; why decides over what runs.
     let how = ending.wait_for(Option::is_some).await.map(|how| *how);
-    if !matches!(how, Ok(Some(Ending::Lost))) {
-        gone.set();
+    match how {
+        Ok(Some(Ending::Lost)) => gone.lose(),
+        _ => gone.set(),
     }
 }

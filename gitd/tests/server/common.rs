@@ -12,7 +12,7 @@ use std::{
 
 use gitd::{
     Caller, Gone, Io, Platform, Proof, RepoPath, Server,
-    git::{Decision, Landing, Limits, RefUpdate, Repo, Sideband},
+    git::{Decision, Landed, Landing, Limits, RefUpdate, Repo, Sideband},
     ssh::Policy,
 };
 use release::Holder;
@@ -279,7 +279,6 @@ impl Platform for TestPlatform {
                 queue,
                 gone: gone.clone(),
                 exports: self.repos.join(format!("{name}.exports")),
-                log: Mutex::default(),
             },
         ))
     }
@@ -370,13 +369,20 @@ pub(crate) struct TestLanding {
     queue: Arc<AsyncMutex<()>>,
     gone: Gone,
     exports: PathBuf,
-    log: Mutex<Vec<String>>,
 }
 
 impl Landing for TestLanding {
-    type Turn = OwnedMutexGuard<()>;
+    type Options = Vec<String>;
 
-    fn decide(&self, update: &RefUpdate) -> Decision {
+    /// `unknown` is no option.
+    fn options(&self, given: &[String]) -> Result<Vec<String>, String> {
+        match given.iter().find(|option| *option == "unknown") {
+            Some(option) => Err(format!("push option `{option}` is not known")),
+            None => Ok(given.to_vec()),
+        }
+    }
+
+    fn decide(&self, update: &RefUpdate, _: &Vec<String>) -> Decision {
         match (update.name.as_str(), update.new) {
             ("refs/heads/main" | "refs/heads/master", Some(_)) => Decision::Deploy,
             ("refs/heads/main" | "refs/heads/master", None) => Decision::Refuse(
@@ -391,6 +397,29 @@ impl Landing for TestLanding {
         }
     }
 
+    /// Push options steer it: `fail=REASON`, `wait` (until the client has gone), `export`, `instead=REF`.
+    async fn deploy(
+        &self,
+        updates: Vec<RefUpdate>,
+        options: &Vec<String>,
+        out: &Sideband,
+    ) -> Result<Landed, String> {
+        let _turn = self.turn(out).await;
+        let updates: Vec<RefUpdate> = updates
+            .iter()
+            .map(|update| self.repo.brought_up_to_date(update))
+            .collect::<Result<_, _>>()
+            .map_err(|error| error.to_string())?;
+        if let Some(landed) = self.carry_out(&updates[0], options, out).await? {
+            return Ok(landed);
+        }
+        let moved = self.repo.move_refs(&updates.iter().collect::<Vec<_>>());
+        moved.map_err(|error| error.to_string())?;
+        Ok(Landed::Moved)
+    }
+}
+
+impl TestLanding {
     async fn turn(&self, out: &Sideband) -> OwnedMutexGuard<()> {
         if let Ok(turn) = Arc::clone(&self.queue).try_lock_owned() {
             return turn;
@@ -399,27 +428,32 @@ impl Landing for TestLanding {
         Arc::clone(&self.queue).lock_owned().await
     }
 
-    /// Push options steer it: `fail=REASON`, `wait` (until the client has gone), `export`.
-    async fn deploy(
+    async fn carry_out(
         &self,
-        commit: gix_hash::ObjectId,
-        git_ref: &str,
+        update: &RefUpdate,
         options: &[String],
         out: &Sideband,
-    ) -> Result<(), String> {
+    ) -> Result<Option<Landed>, String> {
+        let commit = update.new.expect("a deploy sets its ref");
         let info = self
             .repo
             .commit_info(commit)
             .map_err(|error| error.to_string())?;
         out.line(&format!(
-            "-----> Deploying {} of {} to {git_ref}",
-            info.subject, info.author
+            "-----> Deploying {} of {} to {}",
+            info.subject, info.author, update.name
         ));
         out.write(b"\x1b[2J\x1b[32mgreen\x1b[0m\n");
         for option in options {
             if let Some(reason) = option.strip_prefix("fail=") {
                 out.line(" !     It does not compile");
                 return Err(reason.to_owned());
+            }
+            if let Some(git_ref) = option.strip_prefix("instead=") {
+                return Ok(Some(Landed::Instead {
+                    git_ref: git_ref.to_owned(),
+                    reason: "not yet".to_owned(),
+                }));
             }
             if option == "wait" {
                 out.line("waiting");
@@ -439,18 +473,7 @@ impl Landing for TestLanding {
             }
         }
         out.line("=====> Live");
-        self.log.lock().expect("log").push(git_ref.to_owned());
-        Ok(())
-    }
-
-    async fn settled(&self, git_ref: &str, _: gix_hash::ObjectId) {
-        assert!(
-            self.log
-                .lock()
-                .expect("log")
-                .iter()
-                .any(|deployed| deployed == git_ref)
-        );
+        Ok(None)
     }
 }
 
