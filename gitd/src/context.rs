@@ -11,7 +11,7 @@ use builder::Builder;
 use release::{App, AppName, Apps, LedgerError};
 
 use crate::{
-    Caller, Gone, Io, Platform, RepoPath, commands,
+    Caller, Gone, Io, Platform, RepoPath, Status, commands,
     deploy::AppLanding,
     errors::chain,
     git::{Limits, Repo},
@@ -201,7 +201,7 @@ impl Platform for Arc<Context> {
         &self.limits
     }
 
-    async fn run(&self, caller: &Caller, words: Vec<String>, io: Io) -> u8 {
+    async fn run(&self, caller: &Caller, words: Vec<String>, io: Io) -> Status {
         commands::run(self, caller, &words, io).await
     }
 }

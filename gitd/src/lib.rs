@@ -4,6 +4,7 @@
 //! session answers it: a push flows through [`git`] and lands in `deploy`, anything else is one of the [`commands`]. What
 //! the session sees of all that is the [`Platform`]; the [`Context`] is it.
 
+mod client_terminal;
 mod session;
 mod words;
 
@@ -21,9 +22,10 @@ pub mod platform;
 pub mod request;
 pub mod ssh;
 
+pub use client_terminal::ClientTerminal;
 pub use context::{Context, Settings};
 pub use errors::{Failure, chain};
 pub use gone::Gone;
-pub use platform::{Caller, Io, Platform};
+pub use platform::{Caller, Io, Platform, Status};
 pub use request::{RepoPath, Request};
 pub use ssh::Server;

@@ -5,7 +5,7 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use crate::{
     git::{self, ReceiveError, Received},
     gone::Gone,
-    platform::{Caller, Io, Platform},
+    platform::{Caller, Io, Platform, Status},
     request::{RepoPath, Request, RequestError},
 };
 
@@ -22,24 +22,26 @@ pub(crate) async fn run<P: Platform>(
     git_protocol: Option<&str>,
     mut io: Io,
     gone: &Gone,
-) -> u8 {
+) -> Status {
     match request {
         Ok(Request::ReceivePack(path)) => {
-            receive_pack(platform, caller, &path, git_protocol, io, gone).await
+            receive_pack(platform, caller, &path, git_protocol, io, gone)
+                .await
+                .into()
         }
         Ok(Request::UploadPack(path) | Request::UploadArchive(path)) => {
             let reason = format!(
                 "fetching is not supported yet: `{}` can only be pushed to",
                 path.0
             );
-            refuse(&mut io.stdout, &reason).await
+            refuse(&mut io.stdout, &reason).await.into()
         }
         Ok(Request::Command(words)) => platform.run(caller, words, io).await,
         Err(error) => {
             let line = format!(" !     {error}\n");
             // The client may be gone; there is nobody left to tell.
             _ = io.stderr.write_all(line.as_bytes()).await;
-            USAGE
+            USAGE.into()
         }
     }
 }

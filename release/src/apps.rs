@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use container::{Process, Spawner, Stack, Stdio, Store};
+use container::{Process, Spawner, Stack, Store};
 use tokio::{
     sync::{Semaphore, mpsc},
     task::{JoinSet, spawn_blocking},
@@ -22,7 +22,7 @@ use crate::{
     formation::Formation,
     launch::Launch,
     logs::{self, Filter, Logs},
-    one_off,
+    one_off::{self, Command},
     plan::Timing,
     rollout::{CHANGES_MAX, Rollout, World},
     runtime::{Found, Runtime},
@@ -337,19 +337,17 @@ impl Apps {
             .await
     }
 
-    /// Starts a one-off process (`run.1234`) of the current release: one word is a line for the shell, several are
-    /// executed as they are. Returns its name.
+    /// Starts a one-off process of the current release. Returns its name, such as `run.1234`.
     pub async fn run(
         &self,
         app: &AppName,
-        command: Vec<String>,
-        stdio: Stdio,
+        command: Command,
     ) -> Result<(String, Process), DeployError> {
         let handle = self.handle(app)?;
         let turn = handle.run_turn()?;
         let launch = self.current_launch(&self.world.ledger.app(app)?)?;
         let launch = launch.ok_or_else(|| DeployError::NotDeployed(app.clone()))?;
-        one_off::run(&self.world, &launch, command, stdio, turn).await
+        one_off::run(&self.world, &launch, command, turn).await
     }
 
     pub fn instances(&self, app: &AppName) -> Result<Vec<InstanceStatus>, DeployError> {

@@ -70,6 +70,19 @@ impl Launch {
         self.kept_running().any(|known| known == process_type)
     }
 
+    /// With more that is set only where nothing else is; but TERM belongs to whoever looks at it.
+    pub(crate) fn environment_with(
+        &self,
+        process: &str,
+        port: Option<u16>,
+        more: Vec<(String, String)>,
+    ) -> Vec<(String, String)> {
+        let mut env: BTreeMap<_, _> = more.iter().cloned().collect();
+        env.extend(self.environment(process, port));
+        env.extend(more.into_iter().filter(|(name, _)| name == "TERM"));
+        env.into_iter().collect()
+    }
+
     /// What the image sets, the config vars over it, and what the platform sets over both.
     pub(crate) fn environment(&self, process: &str, port: Option<u16>) -> Vec<(String, String)> {
         let mut env = BTreeMap::from([("HOME".to_owned(), HOME.to_owned())]);

@@ -37,3 +37,4 @@ pub use event::Event;
 pub use ledger::{App, Build, BuildStatus, Key, Ledger, LedgerError, Release, ReleaseStatus};
 pub use logs::LogLine;
 pub use name::{AppName, ConfigName, NotAName, ProcessType, ReleaseNumber};
+pub use one_off::Command;

@@ -33,6 +33,16 @@ use crate::{
     runtime::OneOff,
 };
 
+/// A process that somebody starts.
+#[derive(Debug)]
+pub struct Command {
+    /// One word is a line for the shell, several are executed as they are.
+    pub words: Vec<String>,
+    /// Below the app's own environment, but for TERM.
+    pub env: Vec<(String, String)>,
+    pub stdio: Stdio,
+}
+
 /// A migration may take long; one that hangs must not hold the app's changes up for ever.
 const RELEASE_PHASE_MAX: Duration = Duration::from_hours(1);
 const LINE_BYTES_MAX: u64 = 10_000;
@@ -67,7 +77,7 @@ pub(crate) async fn release_phase(
         &format!("Starting process with command `{command}`"),
     );
     let argv = launch::of_process_type(process_type);
-    let one_off = start(world, launch, name.clone(), argv, stdio)
+    let one_off = start(world, launch, name.clone(), argv, vec![], stdio)
         .await
         .map_err(failed)?;
     // However this ends, also when the deploy is cancelled.
@@ -153,11 +163,11 @@ impl Drop for KillOnDrop {
 pub(crate) async fn run(
     world: &Arc<World>,
     launch: &Arc<Launch>,
-    words: Vec<String>,
-    stdio: Stdio,
+    command: Command,
     turn: RunTurn,
 ) -> Result<(String, Process), DeployError> {
     let name = name("run");
+    let Command { words, env, stdio } = command;
     let text = format!("Starting process with command `{}`", words.join(" "));
     world.logs.state(launch.app_id, &name, &text);
     let failed = |source| DeployError::Start {
@@ -165,7 +175,7 @@ pub(crate) async fn run(
         source,
     };
     let argv = launch::of_command(words);
-    let OneOff { process, scratch } = start(world, launch, name.clone(), argv, stdio)
+    let OneOff { process, scratch } = start(world, launch, name.clone(), argv, env, stdio)
         .await
         .map_err(failed)?;
     let pidfd = process.pidfd().try_clone_to_owned();
@@ -197,10 +207,12 @@ async fn start(
     launch: &Arc<Launch>,
     name: String,
     argv: Vec<String>,
+    env: Vec<(String, String)>,
     stdio: Stdio,
 ) -> Result<OneOff, StartError> {
     let (world, launch) = (Arc::clone(world), Arc::clone(launch));
-    let started = spawn_blocking(move || world.runtime.one_off(&launch, &name, argv, stdio)).await;
+    let started =
+        spawn_blocking(move || world.runtime.one_off(&launch, &name, argv, env, stdio)).await;
     started.unwrap_or_else(|error| Err(StartError::Output(std::io::Error::other(error))))
 }
 

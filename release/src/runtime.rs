@@ -150,11 +150,13 @@ impl Runtime {
         launch: &Launch,
         name: &str,
         argv: Vec<String>,
+        env: Vec<(String, String)>,
         stdio: Stdio,
     ) -> Result<OneOff, StartError> {
         let scratch = self.store.scratch()?;
         let sandbox = Sandbox {
             scratch: scratch.path().to_owned(),
+            env: launch.environment_with(name, None, env),
             ..self.sandbox(launch, name, None, argv)?
         };
         Ok(OneOff {

@@ -4,6 +4,7 @@
 //! Data goes to stdout, narration to stderr, so that a pipe gets only data.
 
 mod apps;
+mod attached;
 mod builds;
 mod config;
 mod help;
@@ -23,7 +24,7 @@ use tokio::{io::AsyncWriteExt, sync::mpsc};
 pub use keys::parse_public_key;
 
 use crate::{
-    Caller, Context, Io,
+    Caller, Context, Io, Status,
     errors::{Failure, USAGE},
     output::{self, EVENTS_MAX},
     story::told,
@@ -88,16 +89,23 @@ struct Env<'a> {
     ctx: &'a Arc<Context>,
     caller: &'a Caller,
     io: Io,
+    /// The signal that ended the process whose status the command's is.
+    signal: Option<i32>,
 }
 
 /// Runs one command line and returns its exit status. No words: a greeting and the list of commands.
-pub(crate) async fn run(ctx: &Arc<Context>, caller: &Caller, words: &[String], io: Io) -> u8 {
-    let mut env = Env { ctx, caller, io };
+pub(crate) async fn run(ctx: &Arc<Context>, caller: &Caller, words: &[String], io: Io) -> Status {
+    let mut env = Env {
+        ctx,
+        caller,
+        io,
+        signal: None,
+    };
     let result = match parse(words) {
         Ok(command) => command.run(&mut env).await,
         Err(failure) => Err(failure),
     };
-    let status = match result {
+    let code = match result {
         Ok(status) => status,
         Err(failure) => {
             env.narrate(&failure.to_string()).await;
@@ -107,7 +115,10 @@ pub(crate) async fn run(ctx: &Arc<Context>, caller: &Caller, words: &[String], i
     // The client may be gone; there is nobody left to tell.
     _ = env.io.stdout.flush().await;
     _ = env.io.stderr.flush().await;
-    status
+    Status {
+        code,
+        signal: env.signal,
+    }
 }
 
 impl Command {

@@ -8,7 +8,7 @@ use std::{
 
 use bytes::{Buf, Bytes};
 use russh::{
-    Channel, ChannelMsg, ChannelReadHalf,
+    Channel, ChannelMsg, ChannelReadHalf, Sig,
     server::{Handle, Msg},
 };
 use tokio::{
@@ -18,6 +18,7 @@ use tokio::{
 
 use super::{Shared, connection::Ending, terminal};
 use crate::{
+    client_terminal::{ClientTerminal, RawMode},
     gone::Gone,
     platform::{Caller, Io, Platform},
     request::{Request, RequestError},
@@ -37,7 +38,7 @@ pub(super) struct Job<P> {
     pub(super) channel: Channel<Msg>,
     pub(super) permit: OwnedSemaphorePermit,
     pub(super) git_protocol: Option<String>,
-    pub(super) tty: bool,
+    pub(super) terminal: Option<ClientTerminal>,
     pub(super) gone: Gone,
     pub(super) ending: watch::Receiver<Option<Ending>>,
     pub(super) handle: Handle,
@@ -48,7 +49,17 @@ pub(super) async fn run<P: Platform>(job: Job<P>) {
     let id = job.channel.id();
     let (read, write) = job.channel.split();
     let (queue, input) = mpsc::channel(INPUT_QUEUE);
-    let pump = tokio::spawn(pump(read, queue, job.gone.clone(), job.ending, job.tty));
+    let raw = job.terminal.as_ref().map(|terminal| terminal.raw.clone());
+    let pump = tokio::spawn(pump(
+        read,
+        queue,
+        job.gone.clone(),
+        job.ending,
+        Nature {
+            line_terminal: raw.clone(),
+            detaches: matches!(job.request, Ok(Request::ReceivePack(_))),
+        },
+    ));
     let stopper = tokio::spawn(stop(job.shared.stopping.clone(), job.gone.clone()));
     let stdout = write.make_writer();
     let io = Io {
@@ -56,13 +67,13 @@ pub(super) async fn run<P: Platform>(job: Job<P>) {
             queue: input,
             current: Bytes::new(),
         }),
-        stdout: terminal::output(stdout, job.tty),
+        stdout: terminal::output(stdout, raw.clone()),
         // A terminal has one screen.
-        stderr: match job.tty {
-            true => terminal::output(write.make_writer(), true),
-            false => Box::new(write.make_writer_ext(Some(STDERR))),
+        stderr: match raw {
+            Some(_) => terminal::output(write.make_writer(), raw),
+            None => Box::new(write.make_writer_ext(Some(STDERR))),
         },
-        tty: job.tty,
+        terminal: job.terminal,
         gone: Box::pin({
             let gone = job.gone.clone();
             async move { gone.wait().await }
@@ -80,7 +91,18 @@ pub(super) async fn run<P: Platform>(job: Job<P>) {
     .await;
     stopper.abort();
     // The client may be gone; there is nobody left to tell.
-    _ = job.handle.exit_status_request(id, u32::from(status)).await;
+    _ = job
+        .handle
+        .exit_status_request(id, u32::from(status.code))
+        .await;
+    if let Some(signal) = status.signal.and_then(signal) {
+        // After the status, for those that know only that.
+        let none = String::new;
+        _ = job
+            .handle
+            .exit_signal_request(id, signal, false, none(), none())
+            .await;
+    }
     _ = job.handle.eof(id).await;
     _ = job.handle.close(id).await;
     // What the client still sends is taken and dropped until it closes too.
@@ -93,22 +115,56 @@ async fn stop(mut stopping: watch::Receiver<bool>, gone: Gone) {
     gone.set();
 }
 
+/// What a request makes of its input and its client.
+struct Nature {
+    /// It is typed at a terminal; while that is not raw, control characters are ours.
+    line_terminal: Option<RawMode>,
+    /// Goes on when the connection was lost without anybody's will.
+    detaches: bool,
+}
+
+impl Nature {
+    fn is_typed(&self, data: &[u8], control: u8) -> bool {
+        let cooked = self.line_terminal.as_ref().is_some_and(|raw| !raw.is_on());
+        cooked && data.contains(&control)
+    }
+}
+
+/// Those that have a name in RFC 4254 6.10.
+fn signal(number: i32) -> Option<Sig> {
+    Some(match number {
+        1 => Sig::HUP,
+        2 => Sig::INT,
+        3 => Sig::QUIT,
+        4 => Sig::ILL,
+        6 => Sig::ABRT,
+        8 => Sig::FPE,
+        9 => Sig::KILL,
+        10 => Sig::USR1,
+        11 => Sig::SEGV,
+        13 => Sig::PIPE,
+        14 => Sig::ALRM,
+        15 => Sig::TERM,
+        _ => return None,
+    })
+}
+
 /// Always takes what the connection has: a full channel would stop all others of the connection as well.
 async fn pump(
     mut channel: ChannelReadHalf,
     queue: mpsc::Sender<Bytes>,
     gone: Gone,
     mut ending: watch::Receiver<Option<Ending>>,
-    tty: bool,
+    nature: Nature,
 ) {
     let mut queue = Some(queue);
     while let Some(message) = channel.wait().await {
         match message {
             ChannelMsg::Data { data } => {
-                if tty && data.contains(&terminal::INTERRUPT) {
+                if nature.is_typed(&data, terminal::INTERRUPT) {
                     gone.set();
                 }
-                let end = tty && data.contains(&terminal::END);
+                let end = nature.is_typed(&data, terminal::END);
                 if !deliver(&queue, data, &mut ending).await || end {
                     queue = None;
                 }
@@ -121,7 +177,7 @@ async fn pump(
     // The connection has ended; why decides over what runs.
     drop(queue);
     let how = ending.wait_for(Option::is_some).await.map(|how| *how);
-    if !matches!(how, Ok(Some(Ending::Lost))) {
+    if !nature.detaches || !matches!(how, Ok(Some(Ending::Lost))) {
         gone.set();
     }
 }

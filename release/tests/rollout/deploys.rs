@@ -8,7 +8,7 @@ use std::{
 };
 
 use container::Stdio;
-use release::{AppName, DeployError, Event, ReleaseStatus};
+use release::{AppName, Command, DeployError, Event, ReleaseStatus};
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use crate::world::{Process, World, get, until};
@@ -305,10 +305,12 @@ pub(crate) fn one_off(world: World) {
             stderr: stdout.try_clone().unwrap(),
             stdout,
         };
-        let command = command.iter().map(|word| (*word).to_owned()).collect();
-        let (name, process) = world
-            .runtime()
-            .block_on(world.apps.run(&app, command, stdio))?;
+        let command = Command {
+            words: command.iter().map(|word| (*word).to_owned()).collect(),
+            env: vec![],
+            stdio,
+        };
+        let (name, process) = world.runtime().block_on(world.apps.run(&app, command))?;
         assert!(name.starts_with("run."), "{name}");
         let mut text = String::new();
         File::from(reader).read_to_string(&mut text).unwrap();
@@ -369,8 +371,12 @@ pub(crate) fn cancelled(world: World) {
 pub(crate) fn destroyed(world: World) {
     let app = world.app("shop");
     world.deploy(&app, &one(&server("one"))).0.unwrap();
-    let command = vec!["sleep".to_owned(), "1000".to_owned()];
-    let run = world.apps.run(&app, command, Stdio::Null);
+    let command = Command {
+        words: vec!["sleep".to_owned(), "1000".to_owned()],
+        env: vec![],
+        stdio: Stdio::Null,
+    };
+    let run = world.apps.run(&app, command);
     let (_, one_off) = world.runtime().block_on(run).unwrap();
     world
         .runtime()
