@@ -19,6 +19,7 @@ use crate::{
     Release, ReleaseNumber,
     change::AppHandle,
     data_lock,
+    entered::{self, Entered},
     formation::Formation,
     launch::Launch,
     logs::{self, Filter, Logs},
@@ -350,10 +351,36 @@ impl Apps {
         one_off::run(&self.world, &launch, command, turn).await
     }
 
+    /// Starts a process in a live instance: the one called `which`, or the first of `web`. It ends with the instance.
+    pub async fn enter(
+        &self,
+        app: &AppName,
+        which: Option<&str>,
+        command: Command,
+        by: &str,
+    ) -> Result<Entered, DeployError> {
+        let handle = self.handle(app)?;
+        let turn = handle.run_turn()?;
+        let live = {
+            let view = handle.view.lock().unwrap_or_else(PoisonError::into_inner);
+            entered::choose(&view.live, which).cloned()
+        };
+        let live = live.ok_or_else(|| DeployError::NoInstance {
+            app: app.clone(),
+            which: which.unwrap_or(ProcessType::WEB).to_owned(),
+        })?;
+        let release = self.world.ledger.release(app, live.release)?;
+        let launch = Launch::of(&handle.app, &release, &self.store)?;
+        let launch = launch.ok_or_else(|| DeployError::NotDeployed(app.clone()))?;
+        // Not the words: they may hold secrets.
+        self.note(app, &format!("{} entered by user {by}", live.slot));
+        entered::enter(&self.world, launch, live, command, turn).await
+    }
+
     pub fn instances(&self, app: &AppName) -> Result<Vec<InstanceStatus>, DeployError> {
         let handle = self.handle(app)?;
         let view = handle.view.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(view.clone())
+        Ok(view.rows.clone())
     }
 
     /// The last `lines` lines that match, oldest first, from all the app's log files, also of instances that are gone.

@@ -8,6 +8,7 @@
 mod apps;
 mod change;
 mod data_lock;
+mod entered;
 mod one_off;
 
 mod event;
@@ -32,6 +33,7 @@ pub mod name;
 
 pub use apps::{Apps, Candidate, Config, InstanceStatus};
 pub use config_vars::{ConfigChanges, ConfigValue, ConfigVars};
+pub use entered::{Around, Entered};
 pub use error::{DeployError, ImageError, StartError};
 pub use event::Event;
 pub use ledger::{App, Build, BuildStatus, Key, Ledger, LedgerError, Release, ReleaseStatus};

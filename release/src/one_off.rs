@@ -190,7 +190,7 @@ pub(crate) async fn run(
 }
 
 /// Until it has ended by itself, or with its app.
-async fn end_with_app(pidfd: OwnedFd, mut turn: RunTurn) -> std::io::Result<()> {
+pub(crate) async fn end_with_app(pidfd: OwnedFd, mut turn: RunTurn) -> std::io::Result<()> {
     let to_kill = pidfd.try_clone()?;
     let mut ended = pin!(ended(pidfd));
     tokio::select! {

@@ -22,7 +22,8 @@ use std::{
 };
 
 use container::{
-    Exit, Limits, Process, Sandbox, Spawner, Stack, Stdio, Store, sandbox::Lifetime, store::Scratch,
+    Entry, Exit, Limits, Process, Sandbox, Spawner, Stack, Stdio, Store, sandbox::Lifetime,
+    store::Scratch,
 };
 
 pub(crate) use self::record::Record;
@@ -35,7 +36,7 @@ use crate::{
     plan::Serial,
 };
 
-const WORKSPACE: &str = "/workspace";
+pub(crate) const WORKSPACE: &str = "/workspace";
 
 #[derive(Debug)]
 pub(crate) struct Runtime {
@@ -163,6 +164,20 @@ impl Runtime {
             process: self.spawner.spawn(&sandbox, stdio)?,
             scratch,
         })
+    }
+
+    pub(crate) fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// Another process in an instance that runs.
+    pub(crate) fn enter(
+        &self,
+        instance: &Process,
+        entry: Entry,
+        stdio: Stdio,
+    ) -> Result<Process, StartError> {
+        Ok(self.spawner.enter(instance, entry, stdio)?)
     }
 
     fn sandbox(

@@ -10,6 +10,7 @@ mod processes;
 mod server;
 mod shell;
 mod transcript;
+mod typist;
 
 mod failed_deploys;
 mod killed;
@@ -18,4 +19,5 @@ mod ordinary_user;
 mod pushes;
 mod restarts;
 mod sessions;
+mod terminals;
 mod zero_downtime;

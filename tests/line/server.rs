@@ -162,7 +162,7 @@ impl Server {
         self.folder.path().join("home")
     }
 
-    fn user_command(&self) -> Command {
+    pub(crate) fn user_command(&self) -> Command {
         let mut command = as_user(self.user, "env");
         command
             .args(["--unset=SSH_AUTH_SOCK", "--unset=XDG_CONFIG_HOME"])

@@ -7,6 +7,7 @@ mod apps;
 mod attached;
 mod builds;
 mod config;
+mod exec;
 mod help;
 mod keys;
 mod logs;
@@ -62,6 +63,8 @@ enum Command {
     PsScale(ps::Scale),
     #[command(name = "ps:restart", visible_alias = "restart")]
     PsRestart(ps::Restart),
+    #[command(name = "ps:exec", visible_alias = "enter")]
+    PsExec(exec::Exec),
     #[command(name = "logs")]
     Logs(logs::Logs),
     #[command(name = "run")]
@@ -135,6 +138,7 @@ impl Command {
             Self::Ps(args) => args.run(env).await,
             Self::PsScale(args) => args.run(env).await,
             Self::PsRestart(args) => args.run(env).await,
+            Self::PsExec(args) => return args.run(env).await,
             Self::Logs(args) => args.run(env).await,
             Self::Run(args) => return args.run(env).await,
             Self::Releases(args) => args.run(env).await,
