@@ -2,6 +2,7 @@
 //! sandboxes, a phase of a build, a bundled buildpack, or the program that a person starts.
 
 mod admin;
+mod build;
 mod image;
 mod up;
 
@@ -24,9 +25,19 @@ struct Args {
 enum Command {
     /// Run everything on this machine
     Up(up::Args),
+    /// Build an app's folder into an image
+    Build(build::Args),
     /// Work with images
     #[command(subcommand)]
     Image(image::Command),
+    /// Run one phase of a Cloud Native Buildpacks lifecycle, with the flags of its specification
+    #[command(disable_help_flag = true)]
+    Lifecycle {
+        /// analyzer, detector, restorer, builder, exporter, creator, rebaser or launcher
+        phase: String,
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -40,7 +51,14 @@ fn main() -> ExitCode {
     }
     let result = match Args::parse().command {
         Command::Up(args) => up::run(args),
+        Command::Build(args) => build::run(args),
         Command::Image(command) => command.run(),
+        Command::Lifecycle { phase, args } => match builder::lifecycle_main(&phase, args) {
+            Some(status) => return status,
+            None => {
+                Err(format!("there is no phase `{phase}`; see slipway lifecycle --help").into())
+            }
+        },
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

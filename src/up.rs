@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 use crate::admin;
 
 const MIB: u64 = 1024 * 1024;
-const BUILD_LIMITS: Limits = Limits {
+pub(crate) const BUILD_LIMITS: Limits = Limits {
     memory_bytes: Some(2048 * MIB),
     cpu_milli: None,
     processes: Some(2048),
@@ -32,12 +32,13 @@ const INSTANCE_LIMITS: Limits = Limits {
     processes: Some(256),
 };
 /// Heroku's since 2026.
-const BUILD_TIME_MAX: Duration = Duration::from_secs(15 * 60);
+pub(crate) const BUILD_TIME_MAX: Duration = Duration::from_secs(15 * 60);
 const BOOT_TIMEOUT: Duration = Duration::from_secs(60);
 const STOP_GRACE: Duration = Duration::from_secs(30);
 const DRAIN_MAX: Duration = Duration::from_secs(30);
 /// Requests in flight when slipway itself is stopped.
 const ROUTER_GRACE: Duration = Duration::from_secs(10);
+const TIDY_EVERY: Duration = Duration::from_secs(60 * 60);
 /// Request lines on their way to the logs.
 const LINES_MAX: usize = 16 * 1024;
 
@@ -137,12 +138,27 @@ async fn serve(args: Args) -> Result<(), Box<dyn Error>> {
         let apps = apps.clone();
         async move { apps.keep_router_log(lines_kept).await }
     });
+    let tidying = tokio::spawn(tidy(apps.clone()));
     server.serve(Arc::new(context), stop()).await;
+    tidying.abort();
     router.shutdown(ROUTER_GRACE).await;
     // Its senders are gone with the router.
     _ = kept.await;
     apps.shutdown().await;
     Ok(())
+}
+
+/// Gives back, now and then, what no release needs any more.
+async fn tidy(apps: Arc<Apps>) {
+    loop {
+        // First the wait: at a start there is more urgent work.
+        tokio::time::sleep(TIDY_EVERY).await;
+        let apps = apps.clone();
+        let collect = move || apps.collect_garbage(release::IMAGES_KEPT);
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(collect).await {
+            tracing::error!(error = gitd::chain(&error), "cannot tidy the content store");
+        }
+    }
 }
 
 fn builder(

@@ -1,6 +1,7 @@
-//! Versions of the Buildpack API, which decide how a buildpack's files are read.
+//! Versions of the Buildpack API, which decide how a buildpack's files are read, and of the Platform API, which decide
+//! what its caller expects.
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
@@ -12,20 +13,38 @@ pub struct Api {
     minor: u32,
 }
 
-/// What we tell buildpacks and write into images.
-pub(crate) const PLATFORM: &str = "0.12";
+/// 0.7 to these are supported, of each API.
+const FLOOR: Api = Api::of(7);
+const BUILDPACK_NEWEST: Api = Api::of(12);
+/// What our own builds use, too.
+pub(crate) const PLATFORM_NEWEST: Api = Api::of(15);
 
 impl Api {
-    pub(crate) const V0_8: Self = Self { major: 0, minor: 8 };
-    /// `command` is a list, processes are always direct.
-    pub(crate) const V0_9: Self = Self { major: 0, minor: 9 };
-    pub(crate) const V0_10: Self = Self {
-        major: 0,
-        minor: 10,
-    };
+    /// `0.<minor>`: there is no other major version yet.
+    pub(crate) const fn of(minor: u32) -> Self {
+        Self { major: 0, minor }
+    }
 
-    pub(crate) fn is_supported(self) -> bool {
-        (Self::V0_8..=Self::V0_10).contains(&self)
+    /// Whether a buildpack may ask for it.
+    pub(crate) fn is_buildpack_api(self) -> bool {
+        (FLOOR..=BUILDPACK_NEWEST).contains(&self)
+    }
+
+    pub(crate) fn is_platform_api(self) -> bool {
+        (FLOOR..=PLATFORM_NEWEST).contains(&self)
+    }
+}
+
+impl FromStr for Api {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let wrong = || format!("`{text}` is no version of an API");
+        let (major, minor) = text.split_once('.').unwrap_or((text, "0"));
+        Ok(Self {
+            major: major.parse().map_err(|_| wrong())?,
+            minor: minor.parse().map_err(|_| wrong())?,
+        })
     }
 }
 
@@ -33,12 +52,7 @@ impl TryFrom<String> for Api {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
-        let wrong = || format!("`{text}` is no version of the Buildpack API");
-        let (major, minor) = text.split_once('.').ok_or_else(wrong)?;
-        Ok(Self {
-            major: major.parse().map_err(|_| wrong())?,
-            minor: minor.parse().map_err(|_| wrong())?,
-        })
+        text.parse()
     }
 }
 
@@ -60,17 +74,25 @@ mod tests {
 
     #[test]
     fn ten_comes_after_nine() {
-        let supported = |text: &str| Api::try_from(text.to_owned()).map(Api::is_supported);
-        for (text, expected) in [
-            ("0.7", Ok(false)),
-            ("0.8", Ok(true)),
-            ("0.10", Ok(true)),
-            ("0.11", Ok(false)),
-            ("1.8", Ok(false)),
+        for (text, buildpack, platform) in [
+            ("0.6", false, false),
+            ("0.7", true, true),
+            ("0.10", true, true),
+            ("0.12", true, true),
+            ("0.13", false, true),
+            ("0.15", false, true),
+            ("0.16", false, false),
+            ("1.8", false, false),
+            ("1", false, false),
         ] {
-            assert_eq!(supported(text), expected, "{text}");
+            let api: Api = text.parse().unwrap();
+            assert_eq!(
+                (api.is_buildpack_api(), api.is_platform_api()),
+                (buildpack, platform),
+                "{text}"
+            );
         }
-        assert!(supported("0").is_err());
-        assert!(supported("0.x").is_err());
+        assert!("".parse::<Api>().is_err());
+        assert!("0.x".parse::<Api>().is_err());
     }
 }

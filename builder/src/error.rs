@@ -8,6 +8,7 @@ use crate::{
     failure::{Ended, Tried},
     files::BadFile,
     id::BuildpackId,
+    sources::SourceError,
 };
 
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +35,9 @@ pub enum BuildError {
     Cancelled,
     #[error(transparent)]
     BadFile(#[from] BadFile),
+    /// What was asked for cannot be done, and why.
+    #[error("{0}")]
+    Refused(String),
     /// The phase's process ended without a reason: somebody inside killed it, or removed what it wrote.
     #[error("{phase} ended with {exit} and without saying why")]
     PhaseLost { phase: &'static str, exit: Ended },
@@ -48,6 +52,10 @@ pub enum BuildError {
     BadVariable(String),
     #[error("image {0} was not built by buildpacks")]
     NotBuilt(container::Digest),
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    #[error("project.toml")]
+    NoBuilder(#[source] container::registry::NotAReference),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
@@ -90,11 +98,12 @@ impl<T, E: Into<io::Error>> Doing<T> for Result<T, E> {
 }
 
 fn failed(tried: &[Tried]) -> String {
-    let failed = tried
-        .iter()
-        .filter(|one| !matches!(one.exit, Ended::Status(0 | 100)));
+    let failed = tried.iter().filter(|one| one.exit.is_failure());
     let names: Vec<String> = failed
-        .map(|one| format!("{} ({})", one.id, one.exit))
+        .map(|one| match (&one.misfit, one.exit) {
+            (Some(why), Ended::Unusable) => format!("{} ({why})", one.id),
+            (_, exit) => format!("{} ({exit})", one.id),
+        })
         .collect();
     names.join(", ")
 }

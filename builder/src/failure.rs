@@ -1,7 +1,7 @@
-//! How a phase that runs inside a sandbox tells the outside why it failed: an exit status of the lifecycle's (platform
-//! spec, "Exit Codes") and a file beside it, because a number does not name a buildpack.
+//! Why a phase failed: an exit status of the lifecycle's (platform spec, "Exit Codes"), words, and, for a phase of our own
+//! builds, a file that tells the outside of its sandbox, because a number does not name a buildpack.
 
-use std::{fs, io, path::Path, process::ExitCode};
+use std::{ffi::OsStr, fmt, fs, io, path::Path, process::ExitCode};
 
 use serde::{Deserialize, Serialize};
 
@@ -10,11 +10,32 @@ use crate::{
     id::{BuildpackId, Version},
 };
 
-/// Below `<layers>`.
-const FILE: &str = "failure.toml";
+/// Below `<layers>`, where [`FILE_VARIABLE`] of our sandboxes says so; the spec knows no such file.
+pub(crate) const FILE: &str = "failure.toml";
+pub(crate) const FILE_VARIABLE: &str = "SLIPWAY_FAILURE";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PhaseName {
+    Analyze,
+    Detect,
+    Generate,
+    Restore,
+    Build,
+    Export,
+    Rebase,
+    Extend,
+}
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Failure {
+    /// The command line, or an environment variable.
+    Arguments(String),
+    PlatformApi(String),
+    BuildpackApi(String),
+    /// The phase runs what others wrote, and was started as root.
+    Privileged,
+    /// A file that the phase was given.
+    Input(BadFile),
     /// No group fits, and none of the buildpacks failed to say so.
     NothingDetected {
         tried: Vec<Tried>,
@@ -27,12 +48,15 @@ pub(crate) enum Failure {
         buildpack: BuildpackId,
         exit: Ended,
     },
+    /// A file that a buildpack, or an earlier build, has left.
     BadFile(BadFile),
     /// The name of what was being done, and why it could not be.
     Io {
         action: String,
         error: String,
     },
+    /// What was asked for cannot be done, and why.
+    Refused(String),
 }
 
 /// What became of a buildpack in detection.
@@ -41,7 +65,7 @@ pub struct Tried {
     pub id: BuildpackId,
     pub version: Version,
     pub exit: Ended,
-    /// It passed, but nothing provides what it requires, or the other way round.
+    /// It passed, but nothing provides what it requires, or the other way round; or it could not be asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub misfit: Option<String>,
     /// The files that would have matched, where the buildpack says so.
@@ -54,10 +78,12 @@ pub struct Tried {
 pub enum Ended {
     Status(i32),
     Signal(i32),
+    /// It could not be started, or what it has written cannot be used.
+    Unusable,
 }
 
 impl Failure {
-    pub(crate) fn io(action: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+    pub(crate) fn io<E: fmt::Display>(action: impl Into<String>) -> impl FnOnce(E) -> Self {
         let action = action.into();
         move |error| Self::Io {
             action,
@@ -65,22 +91,40 @@ impl Failure {
         }
     }
 
-    fn exit_code(&self) -> u8 {
+    pub(crate) fn buildpack_api(of: &BuildpackId, api: &str) -> Self {
+        Self::BuildpackApi(format!(
+            "Buildpack API `{api}` of {of} is not supported: 0.7 to 0.12 are"
+        ))
+    }
+
+    pub(crate) fn exit_code(&self, phase: PhaseName) -> u8 {
         match self {
+            Self::Privileged | Self::Input(_) => 1,
+            Self::Arguments(_) => 3,
+            Self::PlatformApi(_) => 11,
+            Self::BuildpackApi(_) => 12,
             Self::NothingDetected { .. } => 20,
             Self::DetectFailed { .. } => 21,
+            Self::BuildpackFailed { .. } if phase == PhaseName::Generate => 91,
             Self::BuildpackFailed { .. } => 51,
-            Self::BadFile(_) | Self::Io { .. } => 1,
+            Self::BadFile(_) | Self::Io { .. } | Self::Refused(_) => phase.generic_code(),
         }
     }
 
-    /// Ends a phase: leaves the file and gives its exit status.
-    pub(crate) fn report(&self, layers: &Path) -> ExitCode {
+    /// Ends a phase: says why, leaves the file where one is asked for, and gives the exit status.
+    pub(crate) fn report(&self, phase: PhaseName) -> ExitCode {
+        match std::env::var_os(FILE_VARIABLE) {
+            Some(path) => self.write(&path),
+            None => eprintln!("ERROR: failed to {}: {self}", phase.verb()),
+        }
+        ExitCode::from(self.exit_code(phase))
+    }
+
+    fn write(&self, path: &OsStr) {
         let text = toml::to_string(self).map_err(io::Error::other);
-        if let Err(error) = text.and_then(|text| fs::write(layers.join(FILE), text)) {
+        if let Err(error) = text.and_then(|text| fs::write(path, text)) {
             eprintln!("cannot say why: {error}: {self:?}");
         }
-        ExitCode::from(self.exit_code())
     }
 
     pub(crate) fn read(layers: &Untrusted) -> Option<Self> {
@@ -88,9 +132,86 @@ impl Failure {
     }
 }
 
+impl PhaseName {
+    fn verb(self) -> &'static str {
+        match self {
+            Self::Analyze => "analyze",
+            Self::Detect => "detect",
+            Self::Generate => "generate",
+            Self::Restore => "restore",
+            Self::Build => "build",
+            Self::Export => "export",
+            Self::Rebase => "rebase",
+            Self::Extend => "extend",
+        }
+    }
+
+    fn generic_code(self) -> u8 {
+        match self {
+            Self::Detect => 22,
+            Self::Analyze => 32,
+            Self::Restore => 42,
+            Self::Build => 52,
+            Self::Export => 62,
+            Self::Rebase => 72,
+            Self::Generate => 92,
+            Self::Extend => 102,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Arguments(text)
+            | Self::PlatformApi(text)
+            | Self::BuildpackApi(text)
+            | Self::Refused(text) => f.write_str(text),
+            Self::Privileged => {
+                f.write_str("buildpacks are not run as root; start it as the build's user")
+            }
+            Self::Input(bad) | Self::BadFile(bad) => write!(f, "{bad}"),
+            Self::NothingDetected { .. } => {
+                f.write_str("no group of buildpacks applies to this app")
+            }
+            Self::DetectFailed { tried } => {
+                let failed = tried.iter().filter(|one| one.exit.is_failure());
+                let names: Vec<String> = failed
+                    .map(|one| format!("{} ({})", one.id, one.exit))
+                    .collect();
+                write!(
+                    f,
+                    "no group of buildpacks applies to this app, and could not tell: {}",
+                    names.join(", ")
+                )
+            }
+            Self::BuildpackFailed { buildpack, exit } => write!(f, "{buildpack} failed: {exit}"),
+            Self::Io { action, error } => write!(f, "cannot {action}: {error}"),
+        }
+    }
+}
+
 impl From<BadFile> for Failure {
     fn from(bad: BadFile) -> Self {
         Self::BadFile(bad)
+    }
+}
+
+/// Says what was being done to which path.
+pub(crate) trait Doing<T> {
+    fn failing(self, action: &str, path: &Path) -> Result<T, Failure>;
+}
+
+impl<T, E: fmt::Display> Doing<T> for Result<T, E> {
+    fn failing(self, action: &str, path: &Path) -> Result<T, Failure> {
+        self.map_err(Failure::io(format!("{action} {}", path.display())))
+    }
+}
+
+impl Ended {
+    /// Of bin/detect, for which 100 is a no.
+    pub(crate) fn is_failure(self) -> bool {
+        !matches!(self, Self::Status(0 | 100))
     }
 }
 
@@ -104,11 +225,12 @@ impl From<std::process::ExitStatus> for Ended {
     }
 }
 
-impl std::fmt::Display for Ended {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Status(status) => write!(f, "exit status {status}"),
             Self::Signal(signal) => write!(f, "signal {signal}"),
+            Self::Unusable => f.write_str("no usable answer"),
         }
     }
 }
@@ -139,9 +261,10 @@ mod tests {
                 exit: Ended::Status(7),
             },
             Failure::BadFile(BadFile::new("/layers/x", "is \"odd\"\n")),
-            Failure::io("write")(io::ErrorKind::NotFound.into()),
+            Failure::io("write")(io::Error::from(io::ErrorKind::NotFound)),
+            Failure::buildpack_api(&id("acme/a"), "0.13"),
         ] {
-            failure.report(dir.path());
+            failure.write(dir.path().join(FILE).as_os_str());
             let read = Failure::read(&layers).unwrap();
             assert_eq!(format!("{read:?}"), format!("{failure:?}"));
         }

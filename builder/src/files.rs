@@ -15,7 +15,7 @@ use rustix::{
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::id::is_file_name;
+use crate::{failure::Failure, id::is_file_name};
 
 /// Of a TOML file; the largest real ones, build plans with metadata, have some kilobytes.
 const TOML_BYTES_MAX: u64 = 1024 * 1024;
@@ -142,7 +142,7 @@ impl Untrusted {
     }
 }
 
-/// A TOML file of a place that builds cannot write.
+/// A TOML file of a place that builds cannot write; `None` when there is none.
 pub(crate) fn toml<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, BadFile> {
     let shown = path.display().to_string();
     match File::open(path) {
@@ -150,6 +150,13 @@ pub(crate) fn toml<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, BadFil
         Err(error) => Err(BadFile::new(&shown, format!("cannot be read: {error}"))),
         Ok(file) => parse(&shown, &read_file(file.into(), &shown, TOML_BYTES_MAX)?).map(Some),
     }
+}
+
+/// An input of a phase, without which it cannot begin.
+pub(crate) fn wanted<T: DeserializeOwned>(path: &Path) -> Result<T, Failure> {
+    let missing = || BadFile::new(&path.display().to_string(), "is missing");
+    let read = toml(path).and_then(|found| found.ok_or_else(missing));
+    read.map_err(Failure::Input)
 }
 
 fn parse<T: DeserializeOwned>(file: &str, bytes: &[u8]) -> Result<T, BadFile> {

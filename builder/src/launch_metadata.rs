@@ -2,16 +2,20 @@
 
 use std::fmt::Write as _;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{
+    api::Api,
     files::{BadFile, Untrusted},
     group::Member,
     id::BuildpackId,
-    launch_toml::{Label, LaunchToml, check_type},
+    launch_toml::{Label, LaunchToml, Slice, check_type},
+    metadata::go_json,
 };
 
 pub(crate) const FILE: &str = "config/metadata.toml";
+/// Since then a command is a list; before, its first word.
+pub(crate) const LISTS: Api = Api::of(10);
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 pub(crate) struct LaunchMetadata {
@@ -20,10 +24,15 @@ pub(crate) struct LaunchMetadata {
     #[serde(default)]
     pub(crate) buildpacks: Vec<Member>,
     #[serde(default)]
+    pub(crate) extensions: Vec<Member>,
+    /// A later one of the same key replaces an earlier one in the image.
+    #[serde(default)]
     pub(crate) labels: Vec<Label>,
     /// By type.
     #[serde(default)]
     pub(crate) processes: Vec<LaunchProcess>,
+    #[serde(default)]
+    pub(crate) slices: Vec<Slice>,
 }
 
 /// Fields in the order of the build label's JSON.
@@ -31,6 +40,7 @@ pub(crate) struct LaunchMetadata {
 pub(crate) struct LaunchProcess {
     #[serde(rename = "type")]
     pub(crate) kind: String,
+    #[serde(deserialize_with = "command")]
     pub(crate) command: Vec<String>,
     pub(crate) args: Option<Vec<String>>,
     #[serde(default)]
@@ -44,6 +54,22 @@ pub(crate) struct LaunchProcess {
         skip_serializing_if = "Option::is_none"
     )]
     pub(crate) working_dir: Option<String>,
+    #[serde(default, rename = "exec-env", skip_serializing_if = "Vec::is_empty")]
+    pub(crate) exec_env: Vec<String>,
+}
+
+/// A list, or the one word that it was before Platform API 0.10.
+fn command<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "`command` must be a list of strings")]
+    enum Command {
+        One(String),
+        List(Vec<String>),
+    }
+    Ok(match Command::deserialize(from)? {
+        Command::One(command) => vec![command],
+        Command::List(command) => command,
+    })
 }
 
 impl LaunchMetadata {
@@ -68,13 +94,16 @@ impl LaunchMetadata {
     }
 
     /// A later buildpack's processes and labels replace those of the same name. One that redefines the default process
-    /// type without being a default itself leaves none.
-    pub(crate) fn add(&mut self, member: &Member, launch: &LaunchToml) {
+    /// type without being a default itself leaves none, which is true then.
+    pub(crate) fn add(&mut self, member: &Member, launch: &LaunchToml) -> bool {
+        let mut lost_default = false;
         for process in &launch.processes {
             if process.default {
                 self.default = Some(process.kind.clone());
+                lost_default = false;
             } else if self.default.as_deref() == Some(&process.kind) {
                 self.default = None;
+                lost_default = true;
             }
             self.processes.retain(|other| other.kind != process.kind);
             self.processes.push(LaunchProcess {
@@ -83,15 +112,18 @@ impl LaunchMetadata {
                 args: process.args.clone(),
                 direct: process.is_direct(member.api),
                 buildpack_id: member.id.clone(),
-                working_dir: process.working_dir.clone(),
+                working_dir: process
+                    .working_dir
+                    .clone()
+                    .filter(|dir| !dir.is_empty() && member.api >= Api::of(8)),
+                exec_env: process.exec_env.clone(),
             });
         }
         self.processes.sort_by(|a, b| a.kind.cmp(&b.kind));
-        for label in &launch.labels {
-            self.labels.retain(|other| other.key != label.key);
-            self.labels.push(label.clone());
-        }
+        self.labels.extend_from_slice(&launch.labels);
+        self.slices.extend_from_slice(&launch.slices);
         self.buildpacks.push(member.clone());
+        lost_default
     }
 
     pub(crate) fn process(&self, kind: &str) -> Option<&LaunchProcess> {
@@ -99,23 +131,27 @@ impl LaunchMetadata {
     }
 
     /// In the layout of the Go lifecycle, because the text becomes a layer.
-    pub(crate) fn to_toml(&self) -> String {
+    pub(crate) fn to_toml(&self, api: Api) -> String {
         let mut text = String::new();
-        if let Some(default) = &self.default {
-            field(
-                &mut text,
-                "",
-                "buildpack-default-process-type",
-                &quote(default),
-            );
+        if self.processes.is_empty() {
+            field(&mut text, "", "processes", "[]");
         }
-        for member in &self.buildpacks {
-            block(&mut text, "buildpacks");
-            field(&mut text, "  ", "id", &quote(member.id.as_str()));
-            field(&mut text, "  ", "version", &quote(member.version.as_str()));
-            field(&mut text, "  ", "api", &quote(&member.api.to_string()));
-            if let Some(homepage) = &member.homepage {
-                field(&mut text, "  ", "homepage", &quote(homepage));
+        if let Some(default) = &self.default {
+            let name = "buildpack-default-process-type";
+            field(&mut text, "", name, &quote(default));
+        }
+        for (name, members) in [
+            ("buildpacks", &self.buildpacks),
+            ("extensions", &self.extensions),
+        ] {
+            for member in members {
+                block(&mut text, name);
+                field(&mut text, "  ", "id", &quote(member.id.as_str()));
+                field(&mut text, "  ", "version", &quote(member.version.as_str()));
+                field(&mut text, "  ", "api", &quote(&member.api.to_string()));
+                if let Some(homepage) = &member.homepage {
+                    field(&mut text, "  ", "homepage", &quote(homepage));
+                }
             }
         }
         for label in &self.labels {
@@ -124,17 +160,41 @@ impl LaunchMetadata {
             field(&mut text, "  ", "value", &quote(&label.value));
         }
         for process in &self.processes {
-            process.write(&mut text);
+            process.for_platform(api).write(&mut text, api);
+        }
+        for slice in &self.slices {
+            block(&mut text, "slices");
+            field(&mut text, "  ", "paths", &list(&slice.paths));
         }
         text
     }
 }
 
 impl LaunchProcess {
-    fn write(&self, text: &mut String) {
+    /// Before Platform API 0.10 a command is one word: the others are arguments.
+    pub(crate) fn for_platform(&self, api: Api) -> Self {
+        let mut process = self.clone();
+        if api < LISTS && !process.command.is_empty() {
+            let more = process.command.split_off(1);
+            process.args = Some([more, process.args.unwrap_or_default()].concat());
+        }
+        process
+    }
+
+    fn write(&self, text: &mut String, api: Api) {
+        // The Go lifecycle writes a command as JSON, which TOML can read.
+        let command = self
+            .command
+            .iter()
+            .map(|word| go_json(word).unwrap_or_default());
+        let command: Vec<String> = command.collect();
+        let command = match command.first() {
+            Some(first) if api < LISTS => first.clone(),
+            _ => format!("[{}]", command.join(", ")),
+        };
         block(text, "processes");
         field(text, "  ", "type", &quote(&self.kind));
-        field(text, "  ", "command", &list(&self.command));
+        field(text, "  ", "command", &command);
         if let Some(args) = &self.args {
             field(text, "  ", "args", &list(args));
         }
@@ -147,6 +207,9 @@ impl LaunchProcess {
         );
         if let Some(dir) = &self.working_dir {
             field(text, "  ", "working-dir", &quote(dir));
+        }
+        if !self.exec_env.is_empty() {
+            field(text, "  ", "exec-env", &list(&self.exec_env));
         }
     }
 }
@@ -207,9 +270,11 @@ mod tests {
         );
         metadata.add(
             &member("acme/old", "0.8"),
-            &launch("[[processes]]\ntype='cron'\ncommand='run \\t'"),
+            &launch(
+                "[[processes]]\ntype='cron'\ncommand='run \\t <&'\n[[slices]]\npaths=['a', 'b/*']",
+            ),
         );
-        let text = metadata.to_toml();
+        let text = metadata.to_toml(Api::of(15));
         let expected = r#"buildpack-default-process-type = "web"
 
 [[buildpacks]]
@@ -228,7 +293,7 @@ mod tests {
 
 [[processes]]
   type = "cron"
-  command = ["run \\t"]
+  command = ["run \\t \u003c\u0026"]
   direct = false
   buildpack-id = "acme/old"
 
@@ -239,9 +304,29 @@ mod tests {
   direct = true
   buildpack-id = "acme/node"
   working-dir = "/x"
+
+[[slices]]
+  paths = ["a", "b/*"]
 "#;
         assert_eq!(text, expected);
         assert_eq!(toml::from_str::<LaunchMetadata>(&text).unwrap(), metadata);
+    }
+
+    #[test]
+    fn an_older_platform_gets_one_word_and_the_others_as_arguments() {
+        let mut metadata = LaunchMetadata::default();
+        let text = metadata.to_toml(Api::of(9));
+        assert_eq!(text, "processes = []\n");
+        let web = "[[processes]]\ntype='web'\ncommand=['a', 'b']\nargs=['c']\n[[processes]]\ntype='x'\ncommand=['x']";
+        metadata.add(&member("acme/node", "0.10"), &launch(web));
+        let text = metadata.to_toml(Api::of(9));
+        assert!(
+            text.contains("command = \"a\"\n  args = [\"b\", \"c\"]\n"),
+            "{text}"
+        );
+        assert!(text.contains("command = \"x\"\n  args = []\n"), "{text}");
+        let read: LaunchMetadata = toml::from_str(&text).unwrap();
+        assert_eq!(read.process("web").unwrap().command, ["a"]);
     }
 
     #[test]

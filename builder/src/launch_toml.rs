@@ -8,12 +8,26 @@ use crate::{
     files::{BadFile, Untrusted},
 };
 
+/// Since then `command` is a list, and processes are always direct.
+const LISTS: Api = Api::of(9);
+/// Would change what a process's path in the image means, or a shell's command line.
+const FORBIDDEN: &str = "/><:|&\\";
+
 #[derive(Debug, Default, Deserialize)]
 pub(crate) struct LaunchToml {
     #[serde(default)]
     pub(crate) labels: Vec<Label>,
     #[serde(default)]
     pub(crate) processes: Vec<ProcessToml>,
+    #[serde(default)]
+    pub(crate) slices: Vec<Slice>,
+}
+
+/// Files of the app that become a layer of their own: patterns relative to its directory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Slice {
+    #[serde(default)]
+    pub(crate) paths: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +48,8 @@ pub(crate) struct ProcessToml {
     pub(crate) default: bool,
     #[serde(default, rename = "working-dir")]
     pub(crate) working_dir: Option<String>,
+    #[serde(default, rename = "exec-env")]
+    pub(crate) exec_env: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -86,7 +102,7 @@ impl ProcessToml {
     fn check(&self, api: Api) -> Result<(), String> {
         let kind = &self.kind;
         check_type(kind)?;
-        let lists = api >= Api::V0_9;
+        let lists = api >= LISTS;
         match &self.command {
             Command::One(_) if lists => {
                 Err(format!("`command` of process `{kind}` must be a list"))
@@ -110,18 +126,17 @@ impl ProcessToml {
     }
 
     pub(crate) fn is_direct(&self, api: Api) -> bool {
-        api >= Api::V0_9 || self.direct == Some(true)
+        api >= LISTS || self.direct == Some(true)
     }
 }
 
 /// A process type becomes a file in the image and a word on the operator's command line.
 pub(crate) fn check_type(kind: &str) -> Result<(), String> {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-    if kind.bytes().all(allowed) && crate::id::is_file_name(kind) {
+    if !kind.contains(|char| FORBIDDEN.contains(char)) && crate::id::is_file_name(kind) {
         Ok(())
     } else {
         Err(format!(
-            "`{}` cannot be a process type: letters, digits and `._-` can",
+            "`{}` cannot be a process type, in which there may be none of `{FORBIDDEN}`",
             kind.escape_debug()
         ))
     }
@@ -155,28 +170,32 @@ mod tests {
     #[test]
     fn a_command_is_what_the_api_says() {
         let web = "[[processes]]\ntype='web'\n";
-        check(Api::V0_10, &format!("{web}command=['a','b']"), Ok(()));
-        check(Api::V0_8, &format!("{web}command='a b'"), Ok(()));
-        check(Api::V0_8, &format!("{web}command='a'\ndirect=true"), Ok(()));
+        check(Api::of(10), &format!("{web}command=['a','b']"), Ok(()));
+        check(Api::of(8), &format!("{web}command='a b'"), Ok(()));
+        check(
+            Api::of(8),
+            &format!("{web}command='a'\ndirect=true"),
+            Ok(()),
+        );
         for (api, text, what) in [
             (
-                Api::V0_9,
+                Api::of(9),
                 "command='a'",
                 "`command` of process `web` must be a list",
             ),
             (
-                Api::V0_8,
+                Api::of(8),
                 "command=['a']",
                 "`command` of process `web` must be a string",
             ),
             (
-                Api::V0_9,
+                Api::of(9),
                 "command=['a']\ndirect=true",
                 "process `web` has the key `direct`, which is gone since Buildpack API 0.9",
             ),
-            (Api::V0_9, "command=[]", "process `web` has no command"),
+            (Api::of(9), "command=[]", "process `web` has no command"),
             (
-                Api::V0_9,
+                Api::of(9),
                 "command=3",
                 "`command` must be a list of strings",
             ),
@@ -190,13 +209,15 @@ mod tests {
         let process =
             |kind: &str| format!("[[processes]]\ntype='{kind}'\ncommand=['a']\ndefault=true\n");
         check(
-            Api::V0_10,
+            Api::of(10),
             &(process("a") + &process("b")),
             Err("more than one process type is the default"),
         );
-        for kind in ["", "..", "a/b", "a b", "x;y"] {
-            let what = format!("`{kind}` cannot be a process type: letters, digits and `._-` can");
-            check(Api::V0_10, &process(kind), Err(&what));
+        for kind in ["", "..", "a/b", "a|b", "x:y"] {
+            let what = format!(
+                "`{kind}` cannot be a process type, in which there may be none of `/><:|&\\`"
+            );
+            check(Api::of(10), &process(kind), Err(&what));
         }
     }
 }

@@ -3,8 +3,10 @@
 //! [`Builder::build`] is the story: analyze, detect, restore, build, export ([`phase`]). The phases talk through the
 //! spec's files. Detect and build run inside a sandbox ([`sandboxed`]), under their own names ([`main_by_name`]), because
 //! they execute buildpacks; the others are ours and trusted, and read what those have left with care ([`files`]).
-//! [`launch`] is what runs in the finished image.
+//! [`lifecycle`] has the phases as the specification's programs, for other platforms; [`launcher`] is what runs in the
+//! finished image.
 
+mod lifecycle;
 mod phase;
 
 mod running;
@@ -14,6 +16,8 @@ mod work;
 mod api;
 mod buildpack;
 mod cache;
+mod classic;
+mod described;
 mod dirs;
 mod env;
 mod error;
@@ -21,18 +25,23 @@ mod failure;
 mod files;
 mod group;
 mod id;
-mod launch;
 mod launch_metadata;
 mod launch_toml;
 mod layer_toml;
 mod layers;
 mod lifecycle_dir;
 mod lines;
+mod log;
 mod metadata;
 mod narrate;
 mod order;
 mod plan;
+pub mod project;
+pub mod provenance;
 mod sbom;
+mod scratch;
+pub mod sources;
+mod target;
 mod trees;
 
 use std::{
@@ -47,9 +56,7 @@ use container::{Digest, Limits, Spawner, Stack, Store};
 
 use crate::{
     cache::Cache,
-    dirs::{LIFECYCLE, PROCESS},
     layers::Layers,
-    lifecycle_dir::{BUILDER, DETECTOR, LAUNCHER},
     metadata::BuildMetadata,
     phase::{analyze::analyze, export::Export, restore::Restore},
     running::{Clock, Running},
@@ -149,13 +156,14 @@ impl Builder {
             request: &request,
         };
         let platform = running.work.platform(request.env)?;
+        let build_config = running.build_config()?;
         let cache = Cache::open(request.cache, request.clear_cache);
         let mut clock = Clock::new(started);
 
         let previous = analyze(&self.store, request.previous.as_ref());
         clock.lap("analyze");
 
-        let (group, plan) = running.detect(&platform, output)?;
+        let (group, plan) = running.detect(&platform, &build_config, output)?;
         narrate::group(&group, output);
         clock.lap("detect");
 
@@ -170,7 +178,7 @@ impl Builder {
         narrate::restored(&layers, output);
         clock.lap("restore");
 
-        running.build(&platform, &layers, output)?;
+        running.build(&platform, &build_config, &layers, output)?;
         clock.lap("build");
 
         let export = Export {
@@ -219,24 +227,14 @@ impl From<&launch_metadata::LaunchProcess> for Process {
     }
 }
 
-/// Runs a phase or the launcher when argv[0] names one (`detector`, `builder`, `launcher`, or a process type under
-/// `/cnb/process`); `None` when it does not.
+/// Runs a phase of the lifecycle, or the launcher, when argv[0] names one (`detector`, `creator`, ...); `None` when it does
+/// not.
 pub fn main_by_name(argv0: &str) -> Option<ExitCode> {
-    let path = Path::new(argv0);
-    let name = path.file_name()?.to_str()?;
-    match name {
-        DETECTOR => Some(phase::detect::main()),
-        BUILDER => Some(phase::build::main()),
-        LAUNCHER => Some(launch::main(None)),
-        kind if path.parent() == Some(Path::new(PROCESS)) || is_launcher() => {
-            Some(launch::main(Some(kind)))
-        }
-        _ => None,
-    }
+    let name = Path::new(argv0).file_name()?.to_str()?;
+    lifecycle::main(name, std::env::args().skip(1).collect())
 }
 
-/// Found in PATH, a process type comes without its directory.
-fn is_launcher() -> bool {
-    let launcher = Path::new(LIFECYCLE).join(LAUNCHER);
-    std::env::current_exe().is_ok_and(|exe| exe == launcher)
+/// `slipway lifecycle PHASE`: under the phase's name (`detector`), or as what it does (`detect`).
+pub fn lifecycle_main(phase: &str, args: Vec<String>) -> Option<ExitCode> {
+    lifecycle::main(phase, args)
 }

@@ -1,17 +1,28 @@
-//! The directory that sandboxes see as `/cnb/lifecycle`: our own binary under the names of the phases, and the image
-//! layer with the launcher that is made of it.
+//! The directory that sandboxes see as `/cnb/lifecycle`: our own binary under the names of the phases; and the
+//! launcher, which is a program of its own inside ours, and a layer of every image.
 
 use std::{
-    fs, io,
-    os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink},
-    path::{Path, PathBuf},
+    convert::Infallible,
+    fs,
+    io::{self, Write as _},
+    os::{
+        fd::AsRawFd as _,
+        unix::{
+            fs::{PermissionsExt as _, symlink},
+            process::CommandExt as _,
+        },
+    },
+    path::Path,
+    process::{Command, ExitCode},
+    sync::Arc,
 };
 
 use container::{
     Digest, Store,
-    layer::{Form, Owner},
+    layer::{Form, Owner, Plan},
     store::Tree,
 };
+use rustix::fs::{MemfdFlags, memfd_create};
 
 use crate::{
     dirs::LIFECYCLE,
@@ -20,9 +31,10 @@ use crate::{
 };
 
 const BINARY: &str = "slipway";
-/// Which layer the binary has become, so that it is hashed once and not in every build.
-const RECORD: &str = "launcher-layer";
-/// Names under which [`crate::main_by_name`] runs a phase or the launcher.
+const ROOT: Owner = Owner { uid: 0, gid: 0 };
+/// The program that starts every process of an image; [`launcher`] is its source.
+pub(crate) const LAUNCHER_PROGRAM: &[u8] = include_bytes!(env!("LAUNCHER"));
+/// Names under which [`crate::main_by_name`] runs a phase.
 pub(crate) const DETECTOR: &str = "detector";
 pub(crate) const BUILDER: &str = "builder";
 pub(crate) const LAUNCHER: &str = "launcher";
@@ -45,7 +57,7 @@ pub fn install_lifecycle(exe: &Path, dir: &Path) -> io::Result<()> {
         file.sync_all()?;
         fs::rename(&part, &binary)?;
     }
-    for name in [DETECTOR, BUILDER, LAUNCHER] {
+    for name in [DETECTOR, BUILDER] {
         match symlink(BINARY, dir.join(name)) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             result => result?,
@@ -55,52 +67,57 @@ pub fn install_lifecycle(exe: &Path, dir: &Path) -> io::Result<()> {
 }
 
 /// The layer `/cnb/lifecycle/launcher` of images.
-pub(crate) fn launcher_layer(store: &Store, lifecycle: &Path) -> Result<Digest, BuildError> {
-    let binary = lifecycle.join(BINARY);
-    let record = lifecycle.join(RECORD);
-    let identity = identity(&binary)?;
-    if let Some(known) = recorded(&record, &identity)
-        && store.layer(&known).is_some()
-    {
-        return Ok(known);
+pub(crate) fn launcher_layer(store: &Store) -> Result<Digest, BuildError> {
+    let digest = launcher_plan()
+        .diff_id()
+        .doing("hash", Path::new(LAUNCHER))?;
+    if store.layer(&digest).is_some() {
+        return Ok(digest);
     }
     let scratch = store.scratch()?;
     let tree = scratch.path().join("lifecycle");
     make_dir(&tree)?;
     let launcher = tree.join(LAUNCHER);
-    fs::copy(&binary, &launcher).doing("copy", &binary)?;
+    fs::write(&launcher, LAUNCHER_PROGRAM).doing("write", &launcher)?;
     fs::set_permissions(&launcher, fs::Permissions::from_mode(0o755))
         .doing("set the mode of", &launcher)?;
-    let root = Owner { uid: 0, gid: 0 };
-    let digest = store.commit_layer(Tree::Whole(&tree), LIFECYCLE, root, Form::Dir)?;
-    write_record(&record, &format!("{identity}\n{digest}\n"))?;
-    Ok(digest)
+    Ok(store.commit_layer(Tree::Whole(&tree), LIFECYCLE, ROOT, Form::Dir)?)
 }
 
-/// Beside it first, under a name of its own: builds of several apps may do this at once.
-fn write_record(record: &Path, text: &str) -> Result<(), BuildError> {
-    let thread = format!("{:?}", std::thread::current().id());
-    let part: PathBuf = record.with_extension(thread);
-    fs::write(&part, text).doing("write", &part)?;
-    fs::rename(&part, record).doing("write", record)
+fn launcher_plan() -> Plan {
+    launcher_layer_of(LAUNCHER_PROGRAM.into())
 }
 
-/// A copy is never written to after it has its name, so these tell versions apart.
-fn identity(binary: &Path) -> Result<String, BuildError> {
-    let metadata = fs::metadata(binary).doing("read", binary)?;
-    let (inode, length) = (metadata.ino(), metadata.len());
-    let (seconds, nanoseconds) = (metadata.mtime(), metadata.mtime_nsec());
-    Ok(format!("{inode} {length} {seconds}.{nanoseconds}"))
+/// The layer with `program` as the launcher.
+pub(crate) fn launcher_layer_of(program: Arc<[u8]>) -> Plan {
+    let mut plan = Plan::default();
+    plan.directory("/cnb", 0o755, ROOT);
+    plan.directory(LIFECYCLE, 0o755, ROOT);
+    plan.file(&format!("{LIFECYCLE}/{LAUNCHER}"), program, 0o755, ROOT);
+    plan
 }
 
-fn recorded(record: &Path, identity: &str) -> Option<Digest> {
-    let text = fs::read_to_string(record).ok()?;
-    let (of, digest) = text.trim_end().split_once('\n')?;
-    (of == identity).then(|| digest.parse().ok())?
+/// Becomes the launcher, for whoever has us under its name.
+pub(crate) fn become_launcher() -> ExitCode {
+    let Err(error) = execute(LAUNCHER_PROGRAM);
+    eprintln!("launcher: {error}");
+    ExitCode::from(82)
+}
+
+fn execute(program: &[u8]) -> io::Result<Infallible> {
+    let memory = memfd_create("launcher", MemfdFlags::CLOEXEC)?;
+    let mut file = fs::File::from(memory);
+    file.write_all(program)?;
+    let mut args = std::env::args_os();
+    let own_name = args.next().unwrap_or_default();
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    Err(Command::new(path).arg0(own_name).args(args).exec())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt as _;
+
     use super::*;
 
     fn install(exe: &Path, content: &str, dir: &Path) {
@@ -110,26 +127,27 @@ mod tests {
     }
 
     #[test]
-    fn a_new_version_replaces_the_old_one_and_its_layer() {
+    fn a_new_version_replaces_the_old_one() {
         let temp = tempfile::tempdir().unwrap();
         let (exe, dir) = (temp.path().join("exe"), temp.path().join("lifecycle"));
-        let store = Store::open(&temp.path().join("store")).unwrap();
         install(&exe, "one", &dir);
-        let one = launcher_layer(&store, &dir).unwrap();
         let inode = || fs::metadata(dir.join(BINARY)).unwrap().ino();
         let before = inode();
         install_lifecycle(&exe, &dir).unwrap();
         assert_eq!(inode(), before, "the same version is left alone");
-        assert_eq!(launcher_layer(&store, &dir).unwrap(), one);
         install(&exe, "longer", &dir);
-        let two = launcher_layer(&store, &dir).unwrap();
-        assert_ne!(two, one);
-        let tree = store.layer(&two).unwrap();
-        let launcher = tree.join("cnb/lifecycle/launcher");
-        assert_eq!(fs::read_to_string(launcher).unwrap(), "longer");
-        // The record is of a layer that the store has lost.
-        fs::remove_dir_all(tree).unwrap();
-        assert_eq!(launcher_layer(&store, &dir).unwrap(), two);
-        assert!(store.layer(&two).is_some());
+    }
+
+    #[test]
+    fn the_launcher_is_small_and_a_layer_of_its_own() {
+        let temp = tempfile::tempdir().unwrap();
+        let store = Store::open(&temp.path().join("store")).unwrap();
+        let layer = launcher_layer(&store).unwrap();
+        assert_eq!(launcher_layer(&store).unwrap(), layer);
+        assert_eq!(launcher_plan().diff_id().unwrap(), layer);
+        let tree = store.layer(&layer).unwrap();
+        let launcher = fs::read(tree.join("cnb/lifecycle/launcher")).unwrap();
+        assert_eq!(launcher, LAUNCHER_PROGRAM);
+        assert!(launcher.len() < 1 << 20 && launcher.starts_with(b"\x7fELF"));
     }
 }

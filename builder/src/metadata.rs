@@ -8,9 +8,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::{
+    api::Api,
     group::Member,
     id::{BuildpackId, Version},
-    launch_metadata::{LaunchMetadata, LaunchProcess},
+    launch_metadata::{LISTS, LaunchMetadata, LaunchProcess},
 };
 
 pub(crate) const LIFECYCLE: &str = "io.buildpacks.lifecycle.metadata";
@@ -18,77 +19,117 @@ pub(crate) const BUILD: &str = "io.buildpacks.build.metadata";
 pub(crate) const PROJECT: &str = "io.buildpacks.project.metadata";
 
 /// `io.buildpacks.lifecycle.metadata`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct LifecycleMetadata {
+    #[serde(default)]
     pub(crate) app: Vec<Sha>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) sbom: Option<Sha>,
     #[serde(default)]
     pub(crate) buildpacks: Vec<BuildpackLayers>,
+    #[serde(default)]
     pub(crate) config: Sha,
+    #[serde(default)]
     pub(crate) launcher: Sha,
-    #[serde(
-        default,
-        rename = "process-types",
-        skip_serializing_if = "Option::is_none"
-    )]
-    pub(crate) process_types: Option<Sha>,
-    #[serde(rename = "runImage")]
+    #[serde(default, rename = "process-types")]
+    pub(crate) process_types: Sha,
+    #[serde(default, rename = "runImage")]
     pub(crate) run_image: RunImage,
-    pub(crate) stack: StackMetadata,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) stack: Option<StackMetadata>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+/// Of a layer; the empty text of one that is not there.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Sha {
-    pub(crate) sha: Digest,
+    #[serde(default, with = "or_empty")]
+    pub(crate) sha: Option<Digest>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct BuildpackLayers {
     pub(crate) key: BuildpackId,
     pub(crate) version: Version,
+    #[serde(default)]
     pub(crate) layers: BTreeMap<String, LayerMetadata>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) store: Option<Store>,
 }
 
-/// A launch layer of an image.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+/// A launch layer of an image, or a layer of a cache.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct LayerMetadata {
     pub(crate) sha: Digest,
+    #[serde(default)]
     pub(crate) data: Value,
+    #[serde(default)]
     pub(crate) build: bool,
+    #[serde(default)]
     pub(crate) launch: bool,
+    #[serde(default)]
     pub(crate) cache: bool,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Store {
+    #[serde(default)]
     pub(crate) metadata: Value,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct RunImage {
-    #[serde(rename = "topLayer")]
-    pub(crate) top_layer: Digest,
+    #[serde(default, rename = "topLayer", with = "or_empty")]
+    pub(crate) top_layer: Option<Digest>,
+    #[serde(default)]
     pub(crate) reference: String,
+    #[serde(flatten)]
+    pub(crate) names: RunImageNames,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct StackMetadata {
-    #[serde(rename = "runImage")]
-    pub(crate) run_image: StackRunImage,
+    #[serde(default, rename = "runImage")]
+    pub(crate) run_image: RunImageNames,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct StackRunImage {
+/// Where the image's base can be had.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RunImageNames {
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(crate) image: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) mirrors: Vec<String>,
+}
+
+/// Go has no absent text, but an empty one.
+mod or_empty {
+    use container::Digest;
+    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
+
+    #[expect(clippy::ref_option, reason = "serde's signature")]
+    pub(super) fn serialize<S: Serializer>(sha: &Option<Digest>, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&sha.map(|sha| sha.to_string()).unwrap_or_default())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<Digest>, D::Error> {
+        let text = String::deserialize(from)?;
+        let some = Some(text).filter(|text| !text.is_empty());
+        some.map(|text| text.parse().map_err(D::Error::custom))
+            .transpose()
+    }
 }
 
 /// `io.buildpacks.build.metadata`.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct BuildMetadata {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    bom: Option<Value>,
     buildpacks: Vec<BuildpackName>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    extensions: Vec<BuildpackName>,
+    #[serde(default)]
     launcher: Launcher,
     pub(crate) processes: Vec<LaunchProcess>,
     #[serde(
@@ -133,13 +174,17 @@ impl LifecycleMetadata {
 
     /// Every layer of the image but the stack's.
     pub(crate) fn all_layers(&self) -> BTreeSet<Digest> {
-        let own = [Some(&self.config), Some(&self.launcher)];
+        let own = [
+            Some(&self.config),
+            Some(&self.launcher),
+            Some(&self.process_types),
+            self.sbom.as_ref(),
+        ];
         let shas = own
             .into_iter()
-            .chain([self.sbom.as_ref(), self.process_types.as_ref()])
             .flatten()
             .chain(&self.app)
-            .map(|layer| layer.sha);
+            .filter_map(|layer| layer.sha);
         let layers = self.buildpacks.iter().flat_map(|one| one.layers.values());
         shas.chain(layers.map(|layer| layer.sha)).collect()
     }
@@ -150,20 +195,43 @@ impl LifecycleMetadata {
 }
 
 impl BuildMetadata {
-    pub(crate) fn new(launch: &LaunchMetadata) -> Self {
+    pub(crate) fn new(launch: &LaunchMetadata, api: Api) -> Self {
         Self {
+            bom: (api < Api::of(9)).then_some(Value::Null),
             buildpacks: launch.buildpacks.iter().map(BuildpackName::from).collect(),
+            extensions: launch.extensions.iter().map(BuildpackName::from).collect(),
             launcher: Launcher {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 ..Launcher::default()
             },
-            processes: launch.processes.clone(),
+            processes: launch
+                .processes
+                .iter()
+                .map(|process| process.for_platform(api))
+                .collect(),
             default: launch.default.clone(),
         }
     }
 
     pub(crate) fn of(image: &ImageConfig) -> Option<Self> {
         serde_json::from_str(image.labels.get(BUILD)?).ok()
+    }
+
+    /// The label's text.
+    pub(crate) fn to_json(&self, api: Api) -> serde_json::Result<String> {
+        let mut text = go_json(self)?;
+        if api >= LISTS {
+            return Ok(text);
+        }
+        // Before, a command was one word.
+        for process in &self.processes {
+            if let Some(word) = process.command.first() {
+                let (list, word) = (go_json(&process.command)?, go_json(word)?);
+                let (list, word) = (format!("\"command\":{list}"), format!("\"command\":{word}"));
+                text = text.replacen(&list, &word, 1);
+            }
+        }
+        Ok(text)
     }
 }
 
@@ -250,10 +318,9 @@ mod tests {
     use super::*;
 
     fn sha(letter: char) -> Sha {
+        let sha = format!("sha256:{}", letter.to_string().repeat(64));
         Sha {
-            sha: format!("sha256:{}", letter.to_string().repeat(64))
-                .parse()
-                .unwrap(),
+            sha: Some(sha.parse().unwrap()),
         }
     }
 
@@ -269,7 +336,7 @@ mod tests {
                 layers: BTreeMap::from([(
                     "modules".to_owned(),
                     LayerMetadata {
-                        sha: sha('b').sha,
+                        sha: sha('b').sha.unwrap(),
                         data: json!({ "b": "<&>", "a": 1 }),
                         build: false,
                         launch: true,
@@ -280,27 +347,32 @@ mod tests {
             }],
             config: sha('c'),
             launcher: sha('d'),
-            process_types: Some(sha('e')),
+            process_types: Sha::default(),
             run_image: RunImage {
                 top_layer: sha('f').sha,
                 reference: "host".to_owned(),
-            },
-            stack: StackMetadata {
-                run_image: StackRunImage {
-                    image: "host".to_owned(),
+                names: RunImageNames {
+                    image: "run".to_owned(),
+                    mirrors: vec!["mirror".to_owned()],
                 },
             },
+            stack: Some(StackMetadata {
+                run_image: RunImageNames {
+                    image: "run".to_owned(),
+                    mirrors: vec![],
+                },
+            }),
         };
         let text = go_json(&metadata).unwrap();
         let expected = concat!(
             r#"{"app":[{"sha":"A"}],"buildpacks":[{"key":"acme/node","version":"1","layers":{"modules":"#,
             r#"{"sha":"B","data":{"a":1,"b":"\u003c\u0026\u003e"},"build":false,"launch":true,"cache":true}}}],"#,
-            r#""config":{"sha":"C"},"launcher":{"sha":"D"},"process-types":{"sha":"E"},"#,
-            r#""runImage":{"topLayer":"F","reference":"host"},"stack":{"runImage":{"image":"host"}}}"#,
+            r#""config":{"sha":"C"},"launcher":{"sha":"D"},"process-types":{"sha":""},"#,
+            r#""runImage":{"topLayer":"F","reference":"host","image":"run","mirrors":["mirror"]},"stack":{"runImage":{"image":"run"}}}"#,
         );
         let short = ('a'..='f').fold(text.clone(), |text, letter| {
             text.replace(
-                &sha(letter).sha.to_string(),
+                &sha(letter).sha.unwrap().to_string(),
                 &letter.to_ascii_uppercase().to_string(),
             )
         });
@@ -327,7 +399,9 @@ mod tests {
              [[processes]]\ntype='web'\ncommand=['x']\ndirect=true\nbuildpack-id='a/b'",
         )
         .unwrap();
-        let text = go_json(&BuildMetadata::new(&launch)).unwrap();
+        let text = BuildMetadata::new(&launch, Api::of(15))
+            .to_json(Api::of(15))
+            .unwrap();
         let version = env!("CARGO_PKG_VERSION");
         let expected = [
             r#"{"buildpacks":[{"id":"a/b","version":"1"}],"launcher":{"version":""#,
@@ -336,6 +410,11 @@ mod tests {
             r#""args":null,"direct":true,"buildpackID":"a/b"}],"buildpack-default-process-type":"web"}"#,
         ];
         assert_eq!(text, expected.concat());
+        let text = BuildMetadata::new(&launch, Api::of(8))
+            .to_json(Api::of(8))
+            .unwrap();
+        assert!(text.starts_with(r#"{"bom":null,"buildpacks":"#), "{text}");
+        assert!(text.contains(r#""command":"x","args":[],"#), "{text}");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use toml::Table;
 
 use crate::{
+    buildpack::Kind,
     files::BadFile,
     id::{BuildpackId, Version},
 };
@@ -67,6 +68,8 @@ pub(crate) struct PlanEntry {
 pub(crate) struct Provider {
     pub(crate) id: BuildpackId,
     pub(crate) version: Version,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) extension: bool,
 }
 
 /// What a buildpack reads as its plan: one entry per require.
@@ -113,6 +116,10 @@ impl DetectPlan {
                 ),
             )),
         }
+    }
+
+    pub(crate) fn requires_something(&self) -> bool {
+        self.sections().any(|section| !section.requires.is_empty())
     }
 
     fn sections(&self) -> impl DoubleEndedIterator<Item = Section> {
@@ -265,25 +272,31 @@ impl<'a> Needs<'a> {
 
 impl Plan {
     /// What `provider` is asked to provide.
-    pub(crate) fn of(&self, provider: &BuildpackId) -> BuildpackPlan<'_> {
-        let mine = self.entries.iter().filter(|entry| entry.names(provider));
+    pub(crate) fn of(&self, kind: Kind, provider: &BuildpackId) -> BuildpackPlan<'_> {
+        let mine = self
+            .entries
+            .iter()
+            .filter(|entry| entry.names(kind, provider));
         BuildpackPlan {
             entries: mine.flat_map(|entry| &entry.requires).collect(),
         }
     }
 
     /// After `provider` has built: later providers are asked only for what it lists as unmet.
-    pub(crate) fn settle(&mut self, provider: &BuildpackId, unmet: &[String]) {
+    pub(crate) fn settle(&mut self, kind: Kind, provider: &BuildpackId, unmet: &[String]) {
         self.entries.retain(|entry| {
             let is_unmet = |require: &Require| unmet.contains(&require.name);
-            !entry.names(provider) || entry.requires.iter().any(is_unmet)
+            !entry.names(kind, provider) || entry.requires.iter().any(is_unmet)
         });
     }
 }
 
 impl PlanEntry {
-    fn names(&self, provider: &BuildpackId) -> bool {
-        self.providers.iter().any(|one| one.id == *provider)
+    fn names(&self, kind: Kind, provider: &BuildpackId) -> bool {
+        let is_extension = kind == Kind::Extension;
+        self.providers
+            .iter()
+            .any(|one| one.id == *provider && one.extension == is_extension)
     }
 }
 
@@ -330,6 +343,7 @@ mod tests {
             provider: Provider {
                 id: id(name.trim_end_matches('?')),
                 version: Version::try_from("1".to_owned()).unwrap(),
+                extension: false,
             },
             optional: name.ends_with('?'),
             plan: DetectPlan {
@@ -397,10 +411,10 @@ mod tests {
     fn what_is_unmet_is_asked_of_the_next_provider() {
         let group: Vec<Passed> = ["a +x +y", "b +x +y", "c -x -y"].map(passed).to_vec();
         let mut plan = resolve(&group).unwrap().plan;
-        plan.settle(&id("a"), &["y".to_owned()]);
-        let of_b = plan.of(&id("b"));
+        plan.settle(Kind::Buildpack, &id("a"), &["y".to_owned()]);
+        let of_b = plan.of(Kind::Buildpack, &id("b"));
         assert!(of_b.asks_for("y") && !of_b.asks_for("x"));
-        assert!(!plan.of(&id("c")).asks_for("y"));
+        assert!(!plan.of(Kind::Buildpack, &id("c")).asks_for("y"));
     }
 
     #[test]

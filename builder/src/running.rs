@@ -1,7 +1,7 @@
 //! A build that runs: its directories, and the two of its phases that happen inside a sandbox.
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -14,12 +14,16 @@ use crate::{
     files::{BadFile, Untrusted},
     group::Group,
     layers::Layers,
+    lifecycle::analyzed::Analyzed,
     lifecycle_dir::{BUILDER, DETECTOR},
     narrate,
     plan::Plan,
     sandboxed::{Phase, Watch},
-    work::{Source, Work, make_dir},
+    work::{Source, Work, make_dir, write_file},
 };
+
+/// 1980-01-01T00:00:01Z: tools that honour it leave files that do not differ from build to build.
+const SOURCE_DATE_EPOCH: &str = "315532801";
 
 /// A build that runs.
 pub(crate) struct Running<'a> {
@@ -34,22 +38,24 @@ impl Running<'_> {
     pub(crate) fn detect(
         &self,
         platform: &Path,
+        build_config: &Path,
         output: &mut dyn Output,
     ) -> Result<(Group, Plan), BuildError> {
         let results = self.work.writable_dir("detect")?;
+        self.write_analyzed(&results)?;
         let phase = Phase {
             name: "detect",
             program: DETECTOR,
             app: &self.source.path,
             app_read_only: true,
             platform,
+            build_config,
             layers: Mount::Bind(Bind {
                 source: results.clone(),
                 target: LAYERS.to_owned(),
                 read_only: false,
             }),
             results: &results,
-            source_version: self.request.source_version.as_deref(),
             scratch: self.work.path("detect-sandbox"),
         };
         let ran = phase.run(self.builder, &self.watch, output);
@@ -72,9 +78,11 @@ impl Running<'_> {
     pub(crate) fn build(
         &self,
         platform: &Path,
+        build_config: &Path,
         layers: &Layers,
         output: &mut dyn Output,
     ) -> Result<(), BuildError> {
+        self.write_analyzed(layers.upper())?;
         let empty = self.work.path("no-layers");
         make_dir(&empty)?;
         let overlay_work = self.work.path("layers-work");
@@ -84,12 +92,30 @@ impl Running<'_> {
             app: &self.source.path,
             app_read_only: false,
             platform,
+            build_config,
             layers: layers.mount(&self.builder.store, overlay_work, empty)?,
             results: layers.upper(),
-            source_version: self.request.source_version.as_deref(),
             scratch: self.work.path("build-sandbox"),
         };
         phase.run(self.builder, &self.watch, output)
+    }
+}
+
+impl Running<'_> {
+    /// What our platform has for every buildpack, and the user may replace.
+    pub(crate) fn build_config(&self) -> Result<PathBuf, BuildError> {
+        let epoch = ("SOURCE_DATE_EPOCH".to_owned(), SOURCE_DATE_EPOCH.to_owned());
+        let version = self.request.source_version.iter();
+        let version = version.map(|commit| ("SOURCE_VERSION".to_owned(), commit.clone()));
+        let of_stack = self.builder.stack.build_env.iter().cloned();
+        let variables = version.chain([epoch]).chain(of_stack).collect();
+        self.work.env_dir("build-config", &variables)
+    }
+
+    /// From which the phases know what they build for.
+    fn write_analyzed(&self, layers: &Path) -> Result<(), BuildError> {
+        let analyzed = Analyzed::for_target(self.builder.stack.target.clone().into());
+        write_file(&layers.join("analyzed.toml"), analyzed.to_toml())
     }
 }
 

@@ -19,9 +19,9 @@ use rustix::{
 
 use crate::{
     Builder, Output, api,
-    dirs::{APP, BUILDPACKS, HOME, LIFECYCLE, ORDER, PATH, PLATFORM},
+    dirs::{APP, BUILD_CONFIG, BUILDPACKS, HOME, LAYERS, LIFECYCLE, ORDER, PATH, PLATFORM},
     error::{BuildError, Doing as _},
-    failure::{Ended, Failure},
+    failure::{self, Ended, Failure},
     files::Untrusted,
     lines::Lines,
 };
@@ -29,8 +29,6 @@ use crate::{
 /// How soon a cancelled build is noticed.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 const READ_BYTES: usize = 64 * 1024;
-/// 1980-01-01T00:00:01Z: tools that honour it leave files that do not differ from build to build.
-const SOURCE_DATE_EPOCH: &str = "315532801";
 const HOSTNAME: &str = "build";
 
 /// What ends a build before its end.
@@ -49,11 +47,12 @@ pub(crate) struct Phase<'a> {
     pub(crate) app: &'a Path,
     pub(crate) app_read_only: bool,
     pub(crate) platform: &'a Path,
+    /// The variables that our platform has for every buildpack.
+    pub(crate) build_config: &'a Path,
     /// At `/layers`.
     pub(crate) layers: Mount,
     /// Where what it writes into `/layers` is found afterwards.
     pub(crate) results: &'a Path,
-    pub(crate) source_version: Option<&'a str>,
     /// The sandbox's own; must not exist yet.
     pub(crate) scratch: PathBuf,
 }
@@ -119,6 +118,7 @@ impl Phase<'_> {
         mounts.extend([
             bind(self.app, APP, self.app_read_only),
             bind(self.platform, PLATFORM, true),
+            bind(self.build_config, BUILD_CONFIG, true),
             bind(&builder.buildpacks, BUILDPACKS, true),
             bind(&builder.buildpacks.join("order.toml"), ORDER, true),
             bind(&builder.lifecycle, LIFECYCLE, true),
@@ -137,27 +137,21 @@ impl Phase<'_> {
         })
     }
 
-    /// Nothing but this reaches a buildpack from the platform.
+    /// Of the phase. What a buildpack sees of it the phase decides.
     fn env(&self, builder: &Builder) -> Vec<(String, String)> {
-        let (stack, target) = (&builder.stack, &builder.stack.target);
-        let fixed = [
-            ("PATH", PATH),
-            ("HOME", HOME),
-            ("CNB_PLATFORM_API", api::PLATFORM),
-            ("CNB_STACK_ID", &stack.id),
-            ("CNB_TARGET_OS", &target.os),
-            ("CNB_TARGET_ARCH", &target.arch),
-            ("CNB_TARGET_DISTRO_NAME", &target.distro_name),
-            ("CNB_TARGET_DISTRO_VERSION", &target.distro_version),
-            ("SOURCE_DATE_EPOCH", SOURCE_DATE_EPOCH),
+        let variables = [
+            ("PATH", PATH.to_owned()),
+            ("HOME", HOME.to_owned()),
+            ("CNB_PLATFORM_API", api::PLATFORM_NEWEST.to_string()),
+            ("CNB_STACK_ID", builder.stack.id.clone()),
+            ("CNB_LOG_LEVEL", "error".to_owned()),
+            (
+                failure::FILE_VARIABLE,
+                format!("{LAYERS}/{}", failure::FILE),
+            ),
         ];
-        let version = self.source_version.map(|commit| ("SOURCE_VERSION", commit));
-        fixed
-            .into_iter()
-            .chain(version)
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .chain(stack.build_env.iter().cloned())
-            .collect()
+        let variables = variables.map(|(name, value)| (name.to_owned(), value));
+        variables.into_iter().collect()
     }
 
     fn judge(&self, builder: &Builder, exit: &Exit, lines: Lines) -> Result<(), BuildError> {
@@ -174,7 +168,7 @@ impl Phase<'_> {
             phase,
             exit: ended(exit),
         };
-        let results = Untrusted::open(self.results, crate::dirs::LAYERS)?;
+        let results = Untrusted::open(self.results, LAYERS)?;
         Err(match Failure::read(&results).ok_or_else(lost)? {
             Failure::NothingDetected { tried } => BuildError::NothingDetected { tried },
             Failure::DetectFailed { tried } => BuildError::DetectFailed { tried },
@@ -183,7 +177,14 @@ impl Phase<'_> {
                 exit,
                 last_lines: lines.into_last(),
             },
-            Failure::BadFile(bad) => bad.into(),
+            Failure::BadFile(bad) | Failure::Input(bad) => bad.into(),
+            Failure::BuildpackApi(text) | Failure::Refused(text) => BuildError::Refused(text),
+            Failure::Arguments(error) | Failure::PlatformApi(error) => BuildError::PhaseFailed {
+                phase,
+                action: "begin".to_owned(),
+                error,
+            },
+            failure @ Failure::Privileged => BuildError::Refused(failure.to_string()),
             Failure::Io { action, error } => BuildError::PhaseFailed {
                 phase,
                 action,

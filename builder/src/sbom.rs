@@ -4,45 +4,55 @@ use std::{fs, io, path::Path};
 
 use crate::{
     buildpack::Buildpack,
-    dirs::Dirs,
-    failure::Failure,
+    failure::{Doing as _, Failure},
     files::{BadFile, Untrusted},
-    layer_toml::{Layer, Types},
+    layer_toml::Layer,
 };
 
 /// Of one file.
 const BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Extensions and their media types (buildpack spec, "Software-Bill-of-Materials").
-const FORMATS: &[(&str, &str)] = &[
+pub(crate) const FORMATS: &[(&str, &str)] = &[
     ("cdx.json", "application/vnd.cyclonedx+json"),
     ("spdx.json", "application/spdx+json"),
     ("syft.json", "application/vnd.syft+json"),
 ];
 
-/// Inside the sandbox, after a buildpack: copies its files to `<layers>/sbom/{launch,build,cache}/<buildpack>[/<layer>]`.
+/// After a buildpack: copies its files to `<layers>/sbom/{launch,build,cache}/<buildpack>[/<layer>]`.
 pub(crate) fn collect(
-    dirs: &Dirs,
+    dir: &Path,
     layers: &Untrusted,
     buildpack: &Buildpack,
     of: &[Layer],
 ) -> Result<(), Failure> {
-    let dir = buildpack.info.id.dir_name();
-    for file in layers.names(&dir)? {
-        let Some((stem, extension)) = file.split_once(".sbom.") else {
+    let own = buildpack.info.id.dir_name();
+    for file in layers.names(&own)? {
+        let Some((stem, extension)) = file
+            .split_once(".sbom.")
+            .filter(|(_, extension)| extension.ends_with(".json"))
+        else {
             continue;
         };
-        check_format(layers, buildpack, &file, extension)?;
         for kind in kinds(stem, of) {
+            check_format(layers, buildpack, &file, extension)?;
             let below = match stem {
-                "launch" | "build" => dir.clone(),
-                layer => format!("{dir}/{layer}"),
+                "launch" | "build" => own.clone(),
+                layer => format!("{own}/{layer}"),
             };
-            let path = format!("{dir}/{file}");
+            let path = format!("{own}/{file}");
             let content = layers.bytes(&path, BYTES_MAX)?.unwrap_or_default();
-            let to = dirs.layers.join("sbom").join(kind).join(below);
-            write(&to, extension, &content)
-                .map_err(Failure::io(format!("keep {}", layers.shown(&path))))?;
+            let to = dir.join("sbom").join(kind).join(below);
+            write(&to, extension, &content).failing("write to", &to)?;
         }
+    }
+    Ok(())
+}
+
+/// Where bills of materials were before they had files: empty, but looked for by older platforms.
+pub(crate) fn write_legacy(layers: &Path) -> Result<(), Failure> {
+    for kind in ["launch", "build"] {
+        let dir = layers.join("sbom").join(kind);
+        write(&dir, "legacy.json", b"null\n").failing("write to", &dir)?;
     }
     Ok(())
 }
@@ -57,7 +67,7 @@ fn check_format(
     let declared = |media: &&str| {
         let mut formats = buildpack.info.sbom_formats.iter();
         // A version may follow: `application/vnd.cyclonedx+json;version=1.4`.
-        formats.any(|format| format.split(';').next() == Some(media))
+        formats.any(|format| format.split(';').next().map(str::trim) == Some(media))
     };
     match known.map(|(_, media)| *media) {
         Some(media) if declared(&media) => Ok(()),
@@ -68,30 +78,23 @@ fn check_format(
     }
 }
 
+/// None for the file of a layer that does not exist.
 fn kinds(stem: &str, of: &[Layer]) -> Vec<&'static str> {
-    let types = match stem {
-        "launch" => Types {
-            launch: true,
-            ..Types::default()
-        },
-        "build" => Types {
-            build: true,
-            ..Types::default()
-        },
-        layer => of
-            .iter()
-            .find(|(name, _)| name == layer)
-            .map_or(Types::default(), |(_, layer)| layer.types),
-    };
-    let kinds = [
-        (types.launch, "launch"),
-        (types.build, "build"),
-        (types.cache, "cache"),
-    ];
-    kinds
-        .into_iter()
-        .filter_map(|(wanted, kind)| wanted.then_some(kind))
-        .collect()
+    let layer = of.iter().find(|(name, _)| name == stem);
+    match (stem, layer) {
+        ("launch", _) => vec!["launch"],
+        ("build", _) => vec!["build"],
+        (_, None) => vec![],
+        (_, Some((_, layer))) => {
+            let first = if layer.types.launch {
+                "launch"
+            } else {
+                "build"
+            };
+            let cache = layer.types.cache.then_some("cache");
+            std::iter::once(first).chain(cache).collect()
+        }
+    }
 }
 
 fn write(dir: &Path, extension: &str, content: &[u8]) -> io::Result<()> {

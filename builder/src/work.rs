@@ -45,7 +45,16 @@ impl Work {
 
     /// `<platform>/env`, one file per variable, readable by the sandbox alone.
     pub(crate) fn platform(&self, env: &BTreeMap<String, String>) -> Result<PathBuf, BuildError> {
-        let platform = self.path("platform");
+        self.env_dir("platform", env)
+    }
+
+    /// A directory with an `env` in it.
+    pub(crate) fn env_dir(
+        &self,
+        name: &str,
+        env: &BTreeMap<String, String>,
+    ) -> Result<PathBuf, BuildError> {
+        let platform = self.path(name);
         let dir = platform.join("env");
         make_dir(&platform)?;
         make_dir(&dir)?;

@@ -19,6 +19,8 @@ mod image;
 mod launch;
 #[path = "build/limits.rs"]
 mod limits;
+#[path = "build/sources.rs"]
+mod sources;
 #[path = "build/world.rs"]
 mod world;
 
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
         cache::CASES,
         hostile::CASES,
         limits::CASES,
+        sources::CASES,
     ]
     .concat();
     let machine = Machine::new();

@@ -10,7 +10,7 @@ use crate::Digest;
 const CREATED: &str = "1980-01-01T00:00:01Z";
 
 /// The parts of an OCI image configuration that we set (image-spec config.md).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ImageConfig {
     /// `NAME=value`, in order.
     pub env: Vec<String>,

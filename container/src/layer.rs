@@ -4,24 +4,22 @@
 //! Every entry has an absolute name, mtime 1980-01-01T00:00:01Z and one owner; no extended attributes, no hard links;
 //! directories carry no trailing slash. The format is USTAR, with a PAX record before it where USTAR does not suffice.
 
+pub mod blob;
 mod header;
+pub mod plan;
 
 use std::{
-    fs::{self, File},
-    io::{self, Read as _, Write},
-    os::unix::fs::{FileTypeExt as _, MetadataExt as _},
+    fs,
+    io::{self, Write},
     path::{Path, PathBuf},
 };
 
-use sha2::{Digest as _, Sha256};
-
-use self::header::{Entry, Kind};
+pub use self::{blob::Blob, plan::Plan};
 use crate::Digest;
 
 /// 1980-01-01T00:00:01Z, in seconds since the Unix epoch.
 pub const MTIME: u64 = 315_532_801;
 const BLOCK: usize = 512;
-const READ_BYTES: usize = 1024 * 1024;
 
 /// Owner that every entry of a layer gets (CNB_USER_ID, CNB_GROUP_ID).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,32 +48,35 @@ pub struct LayerSource<'a> {
 
 /// Hashes the layer without keeping it.
 pub fn diff_id(source: &LayerSource<'_>) -> io::Result<Digest> {
-    write_tar(source, &mut io::sink())
+    plan(source)?.diff_id()
 }
 
 /// Writes the layer's tar stream and returns its diffID.
 pub fn write_tar(source: &LayerSource<'_>, out: &mut dyn Write) -> io::Result<Digest> {
-    let mut tar = Tar {
-        out,
-        hasher: Sha256::new(),
-        buffer: vec![0; READ_BYTES],
-    };
+    plan(source)?.write_tar(out)
+}
+
+fn plan(source: &LayerSource<'_>) -> io::Result<Plan> {
+    let mut plan = Plan::default();
     // The parents do not stand in `dir`, so they get what mkdir would give them.
     for parent in parents(source.at) {
-        tar.header(&Entry {
-            name: &parent,
-            mode: 0o755,
-            size: 0,
-            kind: Kind::Directory,
-            link: None,
-            owner: source.owner,
-        })?;
+        plan.directory(&parent, 0o755, source.owner);
     }
-    for path in entries(source)? {
-        tar.entry(source, &path)?;
+    let at = Path::new(source.at);
+    match source.form {
+        // The root itself is no entry of a layer.
+        Form::Dir if source.at == "/" => plan.children(source.dir, at, source.owner)?,
+        Form::Dir => plan.tree(source.dir, at, source.owner)?,
+        Form::App => {
+            if source.at != "/" {
+                plan.path(source.dir, at, Some(source.owner))?;
+            }
+            for path in sorted(source.dir)? {
+                plan.path(&source.dir.join(&path), &at.join(&path), Some(source.owner))?;
+            }
+        }
     }
-    tar.write(&[0; 2 * BLOCK])?;
-    Ok(Digest::finish(tar.hasher))
+    Ok(plan)
 }
 
 /// `/layers`, `/layers/bp` for `/layers/bp/name`.
@@ -90,146 +91,25 @@ fn parents(at: &str) -> Vec<String> {
     parents
 }
 
-/// Paths relative to `dir` in the order of the form; the empty path is `dir` itself, left out where `at` is the root.
-fn entries(source: &LayerSource<'_>) -> io::Result<Vec<PathBuf>> {
+/// Everything in `dir`, relative to it, by the whole text of the path.
+fn sorted(dir: &Path) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
-    if source.at != "/" {
-        found.push(PathBuf::new());
-    }
-    walk(source.dir, Path::new(""), &mut found)?;
-    if source.form == Form::App {
-        found.sort_by(|a, b| a.as_os_str().cmp(b.as_os_str()));
-    }
+    walk(dir, Path::new(""), &mut found)?;
+    found.sort_by(|a, b| a.as_os_str().cmp(b.as_os_str()));
     Ok(found)
 }
 
 fn walk(dir: &Path, below: &Path, found: &mut Vec<PathBuf>) -> io::Result<()> {
     let at = dir.join(below);
-    let mut children: Vec<_> = fs::read_dir(&at)
-        .map_err(|error| naming(&at, error))?
-        .collect::<Result<_, _>>()?;
-    children.sort_by_key(fs::DirEntry::file_name);
-    for child in children {
+    for child in fs::read_dir(&at).map_err(|error| naming(&at, error))? {
+        let child = child?;
         let path = below.join(child.file_name());
-        let kind = child.file_type()?;
-        if kind.is_socket() {
-            continue;
-        }
         found.push(path.clone());
-        if kind.is_dir() {
+        if child.file_type()?.is_dir() {
             walk(dir, &path, found)?;
         }
     }
     Ok(())
-}
-
-struct Tar<'a> {
-    out: &'a mut dyn Write,
-    hasher: Sha256,
-    buffer: Vec<u8>,
-}
-
-impl Tar<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.hasher.update(bytes);
-        self.out.write_all(bytes)
-    }
-
-    fn header(&mut self, entry: &Entry<'_>) -> io::Result<()> {
-        let bytes = header::encode(entry);
-        self.write(&bytes)
-    }
-
-    fn entry(&mut self, source: &LayerSource<'_>, path: &Path) -> io::Result<()> {
-        let file = source.dir.join(path);
-        let metadata = fs::symlink_metadata(&file).map_err(|error| naming(&file, error))?;
-        let name = utf8(&Path::new(source.at).join(path))?;
-        let name = name
-            .strip_suffix('/')
-            .filter(|name| !name.is_empty())
-            .unwrap_or(&name)
-            .to_owned();
-        let link = metadata
-            .is_symlink()
-            .then(|| fs::read_link(&file))
-            .transpose()?;
-        let link = link.map(|link| utf8(&link)).transpose()?;
-        let kind = kind(&metadata);
-        let size = if kind == Kind::File {
-            metadata.len()
-        } else {
-            0
-        };
-        let entry = Entry {
-            name: &name,
-            mode: metadata.mode() & 0o7777,
-            size,
-            kind,
-            link: link.as_deref(),
-            owner: source.owner,
-        };
-        self.header(&entry)?;
-        if kind == Kind::File {
-            self.content(&file, size)
-        } else {
-            Ok(())
-        }
-    }
-
-    /// A file that shrinks or grows after its header has been written would break the archive, or silently lose its end.
-    fn content(&mut self, path: &Path, size: u64) -> io::Result<()> {
-        let mut file = File::from(rustix::fs::open(
-            path,
-            rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::CLOEXEC,
-            rustix::fs::Mode::empty(),
-        )?);
-        let mut buffer = std::mem::take(&mut self.buffer);
-        let mut left = size;
-        loop {
-            let length = file.read(&mut buffer)?;
-            if length == 0 && left == 0 {
-                break;
-            }
-            if length == 0 || length as u64 > left {
-                return Err(naming(
-                    path,
-                    io::Error::other("the file changed while it was being read"),
-                ));
-            }
-            self.write(&buffer[..length])?;
-            left -= length as u64;
-        }
-        self.buffer = buffer;
-        self.write(&[0; BLOCK][..(BLOCK - (size % BLOCK as u64) as usize) % BLOCK])
-    }
-}
-
-fn kind(metadata: &fs::Metadata) -> Kind {
-    let kind = metadata.file_type();
-    let device = |rdev| (rustix::fs::major(rdev), rustix::fs::minor(rdev));
-    if kind.is_dir() {
-        Kind::Directory
-    } else if kind.is_symlink() {
-        Kind::Symlink
-    } else if kind.is_fifo() {
-        Kind::Fifo
-    } else if kind.is_char_device() {
-        Kind::CharDevice(device(metadata.rdev()))
-    } else if kind.is_block_device() {
-        Kind::BlockDevice(device(metadata.rdev()))
-    } else {
-        Kind::File
-    }
-}
-
-fn utf8(path: &Path) -> io::Result<String> {
-    let text = path.to_str().ok_or_else(|| {
-        io::Error::new(
-            io::ErrorKind::InvalidData,
-            format!("{} is not UTF-8, and an image's names are", path.display()),
-        )
-    })?;
-    Ok(text.to_owned())
 }
 
 fn naming(path: &Path, error: io::Error) -> io::Error {
@@ -261,13 +141,17 @@ mod tests {
                 owner: Owner { uid: 1, gid: 1 },
                 form,
             };
-            entries(&source)
-                .unwrap()
-                .iter()
-                .map(|path| path.display().to_string())
+            let mut tar = Vec::new();
+            write_tar(&source, &mut tar).unwrap();
+            let headers = tar
+                .chunks(BLOCK)
+                .filter(|block| block[257..262] == *b"ustar");
+            let names = headers.map(|block| block[..100].split(|byte| *byte == 0).next().unwrap());
+            names
+                .map(|name| String::from_utf8_lossy(name).replace("/workspace", ""))
                 .collect()
         };
-        assert_eq!(order(Form::Dir), ["", "a", "a/f", "a-b"]);
-        assert_eq!(order(Form::App), ["", "a", "a-b", "a/f"]);
+        assert_eq!(order(Form::Dir), ["", "/a", "/a/f", "/a-b"]);
+        assert_eq!(order(Form::App), ["", "/a", "/a-b", "/a/f"]);
     }
 }

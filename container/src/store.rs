@@ -3,22 +3,28 @@
 //! ```text
 //! layers/<hex>/…         a rooted, read-only tree: the layer's files at their place in the image
 //! images/<hex>.json      image configurations
-//! tmp/<n>-<random>/      scratch directories: renamed into place when done, gone when the store is opened again
+//! tmp/<pid>-<n>/         scratch directories: renamed into place when done, gone when the store is opened again
 //! ```
 //! Everything is made beside its final place and renamed, so a crash leaves only scratch.
 
+mod garbage;
 mod merge;
 
 use std::{
     fs, io,
     os::unix::fs::PermissionsExt as _,
     path::{Component, Path, PathBuf},
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{SystemTime, UNIX_EPOCH},
 };
 
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
 
+use self::garbage::Uses;
+pub use self::garbage::{Collected, Hold, Roots};
 use crate::{
     Digest, Image, ImageConfig,
     layer::{self, Form, LayerSource, MTIME, Owner},
@@ -27,6 +33,7 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct Store {
     root: PathBuf,
+    uses: Arc<Uses>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -124,15 +131,14 @@ impl Store {
                 remove_later(entry.path());
             }
         }
-        Ok(Self {
-            root: root.to_owned(),
-        })
+        Ok(Self::reader(root))
     }
 
     /// A store that another process has open: to read from, nothing is tidied.
     pub fn reader(root: &Path) -> Self {
         Self {
             root: root.to_owned(),
+            uses: Arc::default(),
         }
     }
 
@@ -169,14 +175,11 @@ impl Store {
                 fs::rename(dir, &place).doing("move into the store", dir)?;
             }
             Tree::Changed { lower, upper } => {
+                let tree = self.layer(&lower).ok_or(StoreError::NoLayer(lower))?;
                 if merge::is_unchanged(upper)? {
                     return Ok(lower);
                 }
-                let lower = self
-                    .layer(&lower)
-                    .ok_or(StoreError::NoLayer(lower))?
-                    .join(below);
-                merge::merge(&lower, upper, &place)?;
+                merge::merge(&tree.join(below), upper, &place)?;
             }
         }
         let source = LayerSource {
@@ -187,17 +190,18 @@ impl Store {
         };
         let diff_id = layer::diff_id(&source).doing("hash", &place)?;
         let fixed = self.root.join("layers").join(diff_id.hex());
-        if fixed.exists() {
+        if self.layer(&diff_id).is_some() {
             return Ok(diff_id);
         }
         set_mtimes(&scratch.path().join("fs"))?;
         sync(scratch.path())?;
         let made = scratch.path().join("fs");
-        match fs::rename(&made, &fixed) {
-            // Somebody else has just committed the same.
-            Err(_) if fixed.exists() => {}
-            result => result.doing("move into the store", &made)?,
-        }
+        self.uses
+            .touch(&diff_id, || match fs::rename(&made, &fixed) {
+                // Somebody else has just committed the same.
+                Err(_) if fixed.exists() => Ok(()),
+                result => result.doing("move into the store", &made),
+            })?;
         sync_dir(&self.root.join("layers"))?;
         Ok(diff_id)
     }
@@ -215,7 +219,8 @@ impl Store {
     /// The layer's rooted tree, to be mounted as an overlay's lower directory.
     pub fn layer(&self, diff_id: &Digest) -> Option<PathBuf> {
         let path = self.root.join("layers").join(diff_id.hex());
-        path.is_dir().then_some(path)
+        let find = || path.is_dir().then_some(path).ok_or(());
+        self.uses.touch(diff_id, find).ok()
     }
 
     /// Stores the configuration durably; returns the image id. The same configuration twice is one image.
@@ -233,17 +238,23 @@ impl Store {
             .and_then(|file| file.sync_all())
             .doing("write", &made)?;
         let fixed = self.image_file(&id);
-        fs::rename(&made, &fixed).doing("write", &fixed)?;
+        let put = || fs::rename(&made, &fixed).doing("write", &fixed);
+        self.uses.touch(&id, put)?;
         sync_dir(&path)?;
         Ok(id)
     }
 
     pub fn image(&self, id: &Digest) -> Result<Image, StoreError> {
+        let json = self.uses.touch(id, || self.image_json(id))?;
         Ok(Image {
             id: *id,
-            config: ImageConfig::from_json(&self.image_json(id)?)
-                .map_err(|_| StoreError::Damaged(*id))?,
+            config: ImageConfig::from_json(&json).map_err(|_| StoreError::Damaged(*id))?,
         })
+    }
+
+    /// For example to tell whether a release can be gone back to.
+    pub fn has_image(&self, id: &Digest) -> bool {
+        self.image_file(id).exists()
     }
 
     pub(crate) fn image_json(&self, id: &Digest) -> Result<Vec<u8>, StoreError> {

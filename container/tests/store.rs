@@ -19,7 +19,7 @@ use container::{
     image::ImageLayer,
     layer::{self, Form, LayerSource, Owner},
     layout,
-    store::Tree,
+    store::{Collected, Roots, StoreError, Tree},
 };
 
 const OWNER: Owner = Owner {
@@ -389,4 +389,110 @@ fn a_directory_that_is_no_layout_is_left_alone() {
         "{error}"
     );
     assert_eq!(fs::read_dir(&mine).unwrap().count(), 1);
+}
+
+/// An image of one layer with this text in it.
+fn image_of(store: &Store, text: &str) -> (Digest, Digest) {
+    let scratch = store.scratch().unwrap();
+    let tree = scratch.path().join("tree");
+    fs::create_dir(&tree).unwrap();
+    fs::write(tree.join("file"), text).unwrap();
+    let layer = store
+        .commit_layer(Tree::Whole(&tree), "/app", OWNER, Form::Dir)
+        .unwrap();
+    let config = ImageConfig {
+        layers: vec![ImageLayer {
+            diff_id: layer,
+            created_by: "test".to_owned(),
+        }],
+        ..ImageConfig::default()
+    };
+    (store.put_image(&config).unwrap(), layer)
+}
+
+fn collect(store: &Store, images: &[Digest]) -> Collected {
+    let roots = || {
+        Ok::<_, StoreError>(Roots {
+            images: images.to_vec(),
+            layers: vec![],
+        })
+    };
+    store.collect_garbage(roots).unwrap()
+}
+
+#[test]
+fn garbage_is_what_neither_a_root_nor_a_hold_needs() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let (kept, kept_layer) = image_of(&store, "kept");
+    let (gone, gone_layer) = image_of(&store, "gone");
+    let collected = collect(&store, &[kept]);
+    assert_eq!((collected.images, collected.layers), (1, 1));
+    assert!(collected.bytes > 0);
+    assert!(store.image(&kept).is_ok() && store.layer(&kept_layer).is_some());
+    assert!(!store.has_image(&gone) && store.layer(&gone_layer).is_none());
+
+    // Made under a hold, or made long ago and only looked up: both stay until the last hold ends.
+    let (_, old_layer) = image_of(&store, "old");
+    let hold = store.clone().hold();
+    let (held, held_layer) = image_of(&store, "held");
+    assert!(store.layer(&old_layer).is_some());
+    let second = store.hold();
+    drop(hold);
+    let collected = collect(&store, &[kept]);
+    assert_eq!((collected.images, collected.layers), (1, 0), "old's image");
+    assert!(store.has_image(&held) && store.layer(&held_layer).is_some());
+    drop(second);
+    let collected = collect(&store, &[kept]);
+    assert_eq!((collected.images, collected.layers), (1, 2));
+    assert_eq!(collect(&store, &[kept]), Collected::default());
+}
+
+#[test]
+fn nothing_is_removed_while_a_root_cannot_be_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let (damaged, _) = image_of(&store, "damaged");
+    let (other, layer) = image_of(&store, "other");
+    let file = dir.path().join(format!("images/{}.json", damaged.hex()));
+    fs::write(file, "{}").unwrap();
+    let roots = || {
+        Ok::<_, StoreError>(Roots {
+            images: vec![damaged],
+            layers: vec![],
+        })
+    };
+    assert!(matches!(
+        store.collect_garbage(roots),
+        Err(StoreError::Damaged(_))
+    ));
+    assert!(store.has_image(&other) && store.layer(&layer).is_some());
+}
+
+#[test]
+fn builds_go_on_while_garbage_is_collected() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    std::thread::scope(|scope| {
+        let builds: Vec<_> = (0..4)
+            .map(|thread| {
+                let store = store.clone();
+                scope.spawn(move || {
+                    for round in 0..50 {
+                        let hold = store.hold();
+                        // Every thread makes the same ones over and over: some find them there, some not.
+                        let (image, layer) = image_of(&store, &format!("{}", round % 3));
+                        assert!(store.layer(&layer).is_some(), "{thread} {round}");
+                        assert!(store.image(&image).is_ok(), "{thread} {round}");
+                        drop(hold);
+                    }
+                })
+            })
+            .collect();
+        while builds.iter().any(|build| !build.is_finished()) {
+            collect(&store, &[]);
+        }
+    });
+    collect(&store, &[]);
+    assert_eq!(fs::read_dir(dir.path().join("layers")).unwrap().count(), 0);
 }

@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     Context, Gone,
+    commands::lock_words,
     errors::{chain, one_line},
     git::{Decision, ExportError, Landing, RefUpdate, Repo, Sideband},
     output::{self, EVENTS_MAX, elapsed},
@@ -60,7 +61,14 @@ impl Landing for AppLanding {
             .strip_prefix("refs/heads/")
             .is_some_and(|branch| branches.iter().any(|b| b == branch));
         match (deploys, update.new) {
-            (true, Some(_)) => Decision::Deploy,
+            (true, Some(_)) => match &self.app.lock {
+                Some(lock) => Decision::Refuse(one_line(&format!(
+                    "`{}` is locked {}; when it may change again: apps:unlock {0}",
+                    self.app.name,
+                    lock_words(lock)
+                ))),
+                None => Decision::Deploy,
+            },
             (true, None) if self.app.current.is_some() => Decision::Refuse(format!(
                 "this branch is what runs; to take the app away: apps:destroy {0} --confirm {0}",
                 self.app.name
@@ -134,6 +142,8 @@ impl AppLanding {
         story: &Story,
     ) -> Result<Release, Failure> {
         let short = commit.to_hex_with_len(SHORT_HEX).to_string();
+        // What the build makes or finds stays until the release is on record.
+        let _hold = self.ctx.builder.store.hold();
         story.step(&format!("Building {} from {short}", self.app.name));
         let _slot = self.build_slot(story).await;
         let source = self.checkout(commit).await?;
@@ -198,7 +208,7 @@ impl AppLanding {
                 clear_cache,
                 cancel,
             };
-            Ok(builder.build(request, &mut story)?)
+            Ok(builder.build_described(request, &mut story)?)
         })
         .await
     }

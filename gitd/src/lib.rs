@@ -5,13 +5,16 @@
 //! the session sees of all that is the [`Platform`]; the [`Context`] is it.
 
 mod client_terminal;
+mod run_line;
 mod session;
 mod words;
 
 mod context;
 mod deploy;
+mod dotenv;
 mod errors;
 mod output;
+mod quantity;
 mod queue;
 mod story;
 

@@ -1,6 +1,9 @@
 //! What a client asks for: its exec string, turned into one closed enum at the door.
 
-use crate::words::{self, WordsError};
+use crate::{
+    run_line,
+    words::{self, WordsError},
+};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Request {
@@ -27,7 +30,7 @@ impl Request {
     /// `git-receive-pack '/shop.git'`, `git receive-pack shop`, `apps:create shop`.
     pub fn parse(line: &[u8]) -> Result<Self, RequestError> {
         let words = words::split(line)?;
-        let mut rest = words.iter().map(String::as_str);
+        let mut rest = words.iter().map(|word| word.text.as_str());
         let verb = match rest.next() {
             Some("git") => rest.next(),
             Some(first) => first.strip_prefix("git-"),
@@ -37,7 +40,8 @@ impl Request {
             Some("receive-pack") => Self::ReceivePack(one_path("receive-pack", rest)?),
             Some("upload-pack") => Self::UploadPack(one_path("upload-pack", rest)?),
             Some("upload-archive") => Self::UploadArchive(one_path("upload-archive", rest)?),
-            _ => Self::Command(words),
+            // It has been read as text already.
+            _ => Self::Command(run_line::words(&String::from_utf8_lossy(line), words)),
         };
         Ok(request)
     }

@@ -18,8 +18,15 @@ pub enum WordsError {
     TrailingBackslash,
 }
 
+/// One word, and where in the line it starts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Word {
+    pub(crate) text: String,
+    pub(crate) start: usize,
+}
+
 /// `config:set A='x y' B="\"z\"" C=a\ b`: single quotes keep everything, double quotes everything but `\" \\ \$ \``.
-pub(crate) fn split(line: &[u8]) -> Result<Vec<String>, WordsError> {
+pub(crate) fn split(line: &[u8]) -> Result<Vec<Word>, WordsError> {
     if line.len() > LINE_MAX {
         return Err(WordsError::TooLong);
     }
@@ -28,7 +35,7 @@ pub(crate) fn split(line: &[u8]) -> Result<Vec<String>, WordsError> {
         return Err(WordsError::NotText);
     }
     let mut words = Vec::new();
-    let mut word: Option<String> = None;
+    let mut word: Option<Word> = None;
     let mut chars = line.chars();
     while let Some(c) = chars.next() {
         if c.is_ascii_whitespace() {
@@ -38,7 +45,9 @@ pub(crate) fn split(line: &[u8]) -> Result<Vec<String>, WordsError> {
             }
             continue;
         }
-        let word = word.get_or_insert_default();
+        let start = line.len() - chars.as_str().len() - c.len_utf8();
+        let text = String::new();
+        let word = &mut word.get_or_insert(Word { text, start }).text;
         match c {
             '\'' => single_quoted(&mut chars, word)?,
             '"' => double_quoted(&mut chars, word)?,
@@ -84,7 +93,9 @@ mod tests {
     #[test]
     fn quoting_is_a_shells() {
         let check = |line: &str, words: &[&str]| {
-            assert_eq!(split(line.as_bytes()).expect(line), words, "{line}")
+            let split: Vec<Word> = split(line.as_bytes()).expect(line);
+            let texts: Vec<&str> = split.iter().map(|word| word.text.as_str()).collect();
+            assert_eq!(texts, words, "{line}")
         };
         check("", &[]);
         check(" apps \t list\n", &["apps", "list"]);
@@ -123,7 +134,8 @@ mod tests {
         #[test]
         fn a_quoted_word_comes_back(word in "[^\0]{0,40}") {
             let quoted = format!("'{}'", word.replace('\'', r"'\''"));
-            prop_assert_eq!(split(quoted.as_bytes()), Ok(vec![word]));
+            let expected = Word { text: word, start: 0 };
+            prop_assert_eq!(split(quoted.as_bytes()), Ok(vec![expected]));
         }
     }
 }

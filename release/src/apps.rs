@@ -1,33 +1,37 @@
 //! The door: every change of the world is a method of [`Apps`].
 
+mod settings;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fs::File,
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard},
     time::Duration,
 };
 
-use container::{Process, Spawner, Stack, Store};
+use container::{Spawner, Stack, Store};
 use tokio::{
     sync::{Semaphore, mpsc},
     task::{JoinSet, spawn_blocking},
 };
 
 use crate::{
-    App, AppName, ConfigChanges, DeployError, Event, Ledger, LedgerError, LogLine, ProcessType,
-    Release, ReleaseNumber,
+    App, AppName, ConfigChanges, DeployError, Event, Ledger, LedgerError, LogFilter, LogLine,
+    ProcessType, Release, ReleaseNumber, Restart,
     change::AppHandle,
     data_lock,
-    entered::{self, Entered},
-    formation::Formation,
-    launch::Launch,
-    logs::{self, Filter, Logs},
-    one_off::{self, Command},
+    logs::{self, Logs},
     plan::Timing,
-    rollout::{CHANGES_MAX, Rollout, World},
-    runtime::{Found, Runtime},
+    rollout::{CHANGES_MAX, Front, Rollout, World},
+    runtime::{Found, Runtime, memory},
+    wanted::Wanted,
 };
+
+/// Heroku's limit.
+pub(crate) const DOMAINS_MAX: usize = 1000;
+
+pub(crate) type Handles = Arc<RwLock<HashMap<AppName, Arc<AppHandle>>>>;
 
 /// What the wiring hands in once.
 #[derive(Debug, Clone)]
@@ -54,7 +58,7 @@ pub struct Config {
 pub struct Apps {
     world: Arc<World>,
     store: Store,
-    handles: RwLock<HashMap<AppName, Arc<AppHandle>>>,
+    handles: Handles,
     tasks: Mutex<JoinSet<()>>,
     runtime: tokio::runtime::Handle,
     /// The data is ours alone while this is open.
@@ -72,6 +76,11 @@ pub struct InstanceStatus {
     /// Seconds since the Unix epoch.
     pub since: u64,
     pub command: String,
+    /// What its processes use, and nobody else; `None` when it has none.
+    pub memory_bytes: Option<u64>,
+    /// Of its sandbox's init, in our pid namespace.
+    #[serde(skip)]
+    pub pid: Option<u32>,
 }
 
 /// An image that wants to become a release.
@@ -143,7 +152,7 @@ impl Apps {
         Ok(Self {
             world: Arc::new(world),
             store: config.store,
-            handles: RwLock::default(),
+            handles: Handles::default(),
             tasks: Mutex::default(),
             runtime,
             _lock: lock,
@@ -158,13 +167,13 @@ impl Apps {
             found.entry(instance.record.app).or_default().push(instance);
         }
         for app in &apps {
-            let current = self.current_launch(app).unwrap_or_else(|error| {
+            let current = self.wanted(app).unwrap_or_else(|error| {
                 tracing::error!(app = %app.name, %error, "cannot start an app");
                 None
             });
-            let formation = self.world.ledger.formation(&app.name)?;
+            let front = Front::of(app, &self.world.ledger)?;
             let found = found.remove(&app.id).unwrap_or_default();
-            self.supervise(app, current, &formation, found);
+            self.supervise(app, current, front, found);
         }
         // What was being destroyed when the platform was killed.
         for instance in found.into_values().flatten() {
@@ -175,27 +184,14 @@ impl Apps {
         Ok(())
     }
 
-    fn current_launch(&self, app: &App) -> Result<Option<Arc<Launch>>, DeployError> {
-        let release = self.world.ledger.current(&app.name)?;
-        let launch = release.map(|release| Launch::of(app, &release, &self.store));
-        Ok(launch.transpose()?.flatten().map(Arc::new))
+    fn wanted(&self, app: &App) -> Result<Option<Wanted>, DeployError> {
+        Wanted::now(app, &self.world.ledger, &self.store)
     }
 
-    fn supervise(
-        &self,
-        app: &App,
-        current: Option<Arc<Launch>>,
-        formation: &Formation,
-        found: Vec<Found>,
-    ) {
+    fn supervise(&self, app: &App, current: Option<Wanted>, front: Front, found: Vec<Found>) {
         let _context = self.runtime.enter();
-        let rollout = Rollout::new(
-            Arc::clone(&self.world),
-            app.clone(),
-            current,
-            formation,
-            found,
-        );
+        let world = Arc::clone(&self.world);
+        let rollout = Rollout::new(world, app.clone(), current, front, found);
         let (changes, receiver) = mpsc::channel(CHANGES_MAX);
         let handle = AppHandle::new(app.clone(), changes, rollout.view());
         let mut tasks = self.tasks();
@@ -208,6 +204,18 @@ impl Apps {
 
     pub fn ledger(&self) -> &Ledger {
         &self.world.ledger
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    pub(crate) fn base_layer(&self) -> container::Digest {
+        self.world.runtime.base_layer()
+    }
+
+    pub(crate) fn handles(&self) -> RwLockReadGuard<'_, HashMap<AppName, Arc<AppHandle>>> {
+        self.handles.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes lines of the router into the apps' logs until the sender is gone.
@@ -246,7 +254,7 @@ impl Apps {
 
     pub fn create(&self, name: &AppName, by: &str) -> Result<App, DeployError> {
         let app = self.world.ledger.create_app(name, by)?;
-        self.supervise(&app, None, &Formation::new(), vec![]);
+        self.supervise(&app, None, Front::default(), vec![]);
         self.world
             .logs
             .api(app.id, &format!("App created by user {by}"));
@@ -286,17 +294,18 @@ impl Apps {
             .await
     }
 
-    /// `Some` sets, `None` unsets; all of them make one release, which is rolled out when the app has an image. A change
-    /// that changes nothing makes none.
+    /// `Some` sets, `None` unsets; all of them make one release, which is rolled out when the app has an image and
+    /// `restart` says so. A change that changes nothing makes none.
     pub async fn set_config(
         &self,
         app: &AppName,
         changes: ConfigChanges,
+        restart: Restart,
         by: &str,
         events: mpsc::Sender<Event>,
     ) -> Result<Release, DeployError> {
         self.changes(app)?
-            .set_config(changes, by.to_owned(), events)
+            .set_config(changes, restart, by.to_owned(), events)
             .await
     }
 
@@ -338,49 +347,15 @@ impl Apps {
             .await
     }
 
-    /// Starts a one-off process of the current release. Returns its name, such as `run.1234`.
-    pub async fn run(
-        &self,
-        app: &AppName,
-        command: Command,
-    ) -> Result<(String, Process), DeployError> {
-        let handle = self.handle(app)?;
-        let turn = handle.run_turn()?;
-        let launch = self.current_launch(&self.world.ledger.app(app)?)?;
-        let launch = launch.ok_or_else(|| DeployError::NotDeployed(app.clone()))?;
-        one_off::run(&self.world, &launch, command, turn).await
-    }
-
-    /// Starts a process in a live instance: the one called `which`, or the first of `web`. It ends with the instance.
-    pub async fn enter(
-        &self,
-        app: &AppName,
-        which: Option<&str>,
-        command: Command,
-        by: &str,
-    ) -> Result<Entered, DeployError> {
-        let handle = self.handle(app)?;
-        let turn = handle.run_turn()?;
-        let live = {
-            let view = handle.view.lock().unwrap_or_else(PoisonError::into_inner);
-            entered::choose(&view.live, which).cloned()
-        };
-        let live = live.ok_or_else(|| DeployError::NoInstance {
-            app: app.clone(),
-            which: which.unwrap_or(ProcessType::WEB).to_owned(),
-        })?;
-        let release = self.world.ledger.release(app, live.release)?;
-        let launch = Launch::of(&handle.app, &release, &self.store)?;
-        let launch = launch.ok_or_else(|| DeployError::NotDeployed(app.clone()))?;
-        // Not the words: they may hold secrets.
-        self.note(app, &format!("{} entered by user {by}", live.slot));
-        entered::enter(&self.world, launch, live, command, turn).await
-    }
-
+    /// Also one-off processes.
     pub fn instances(&self, app: &AppName) -> Result<Vec<InstanceStatus>, DeployError> {
         let handle = self.handle(app)?;
-        let view = handle.view.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(view.rows.clone())
+        let mut rows = handle.instances();
+        rows.extend(handle.runs.list());
+        for row in &mut rows {
+            row.memory_bytes = row.pid.and_then(memory::used);
+        }
+        Ok(rows)
     }
 
     /// The last `lines` lines that match, oldest first, from all the app's log files, also of instances that are gone.
@@ -388,34 +363,21 @@ impl Apps {
         &self,
         app: &AppName,
         lines: usize,
-        process: Option<&str>,
-        source: Option<&str>,
+        filter: &LogFilter,
     ) -> Result<Vec<LogLine>, DeployError> {
-        let filter = Filter {
-            process: process.map(str::to_owned),
-            source: source.map(str::to_owned),
-        };
-        Ok(self
-            .world
-            .logs
-            .tail(self.handle(app)?.app.id, lines, &filter))
+        let id = self.handle(app)?.app.id;
+        Ok(self.world.logs.tail(id, lines, filter))
     }
 
-    /// New lines from now on. Ends when the receiver is dropped; a reader that is too slow misses lines and is told how
-    /// many. Of an app that does not exist: ends at once.
-    pub fn log_follow(
-        &self,
-        app: &AppName,
-        process: Option<String>,
-        source: Option<String>,
-    ) -> mpsc::Receiver<LogLine> {
+    /// New lines from now on, until the receiver is dropped or the app goes. A reader that is too slow misses lines and
+    /// is told how many. Of an app that does not exist: ends at once.
+    pub fn log_follow(&self, app: &AppName, filter: LogFilter) -> mpsc::Receiver<LogLine> {
         let Ok(handle) = self.handle(app) else {
             return mpsc::channel(1).1;
         };
         let _context = self.runtime.enter();
-        self.world
-            .logs
-            .follow(handle.app.id, Filter { process, source })
+        let logs = &self.world.logs;
+        logs.follow(handle.app.id, filter, handle.here())
     }
 
     /// Stops reconciling. Instances go on; the next `start` adopts them.
@@ -437,8 +399,7 @@ impl Apps {
     }
 
     fn handle(&self, app: &AppName) -> Result<Arc<AppHandle>, DeployError> {
-        let handles = self.handles.read().unwrap_or_else(PoisonError::into_inner);
         let missing = || LedgerError::NoApp(app.clone()).into();
-        handles.get(app).cloned().ok_or_else(missing)
+        self.handles().get(app).cloned().ok_or_else(missing)
     }
 }

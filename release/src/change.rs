@@ -1,44 +1,45 @@
 //! The changes of an app, one at a time: make a release, run its release phase, have it rolled out, note the outcome.
+//! What changes no release is in `instances` and `settings`.
 
-use std::{convert::Infallible, future::Future, sync::Arc};
+mod instances;
+mod settings;
 
-use container::Store;
+use std::{
+    convert::Infallible,
+    future::Future,
+    sync::{Arc, PoisonError},
+};
+
+use container::{Digest, Store};
 use tokio::{
-    sync::{Mutex, MutexGuard, OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch},
+    sync::{Mutex, MutexGuard, mpsc, oneshot, watch},
     task::spawn_blocking,
 };
 
 use crate::{
-    App, Candidate, ConfigChanges, DeployError, Event, Release, ReleaseNumber, ReleaseStatus,
+    App, AppName, Candidate, ConfigChanges, DeployError, Event, InstanceStatus, Release,
+    ReleaseNumber, ReleaseStatus,
     config_vars::{changed, description},
-    formation::{Formation, QUANTITY_MAX},
-    launch::Launch,
+    entered::Live,
     ledger::NewRelease,
     one_off::release_phase,
-    rollout::{Ask, Change, View, World},
+    rollout::{Ask, Change, Done, View, World},
+    runs::Runs,
+    wanted::Wanted,
 };
 
-/// One-off processes of one app at the same time.
-const RUNS_MAX: usize = 10;
-
 /// What leads to an app's task.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct AppHandle {
+    /// As it was when it got its name; what else may change is asked of the ledger.
     pub(crate) app: App,
     pub(crate) view: View,
+    pub(crate) runs: Runs,
     changes: mpsc::Sender<Change>,
     /// Changes queue here, in the order in which they came.
-    turn: Mutex<()>,
-    runs: Arc<Semaphore>,
+    turn: Arc<Mutex<()>>,
     /// Told when the app goes: its one-off processes go, too.
     here: watch::Sender<()>,
-}
-
-/// What a one-off process holds of its app.
-#[derive(Debug)]
-pub(crate) struct RunTurn {
-    pub(crate) app_here: watch::Receiver<()>,
-    _turn: OwnedSemaphorePermit,
 }
 
 /// Resolves when whoever asked has gone.
@@ -51,6 +52,16 @@ pub(crate) struct Changes {
     pub(crate) store: Store,
     pub(crate) handle: Arc<AppHandle>,
 }
+
+/// Whether new config is there for what runs, or only for what starts later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Restart {
+    Now,
+    Later,
+}
+
+/// `Deploy 1a2b3c4d (retry of v7)`
+const RETRY: &str = " (retry of ";
 
 /// `Err`: there is nothing to change, and this is the release that stays.
 type Made = Result<NewRelease, Release>;
@@ -70,6 +81,7 @@ impl Changes {
                 by,
                 commit: candidate.commit,
                 git_ref: candidate.git_ref,
+                quiet: false,
             }))
         };
         detached(|gone| self.release(make, events, gone)).await
@@ -78,6 +90,7 @@ impl Changes {
     pub(crate) async fn set_config(
         self,
         changes: ConfigChanges,
+        restart: Restart,
         by: String,
         events: mpsc::Sender<Event>,
     ) -> Result<Release, DeployError> {
@@ -96,8 +109,55 @@ impl Changes {
                     description,
                     by,
                     git_ref: None,
+                    quiet: restart == Restart::Later,
                 })),
             }
+        };
+        detached(|gone| self.release(make, events, gone)).await
+    }
+
+    /// The first release of an app that is made after another: image and config are that one's.
+    pub(crate) async fn copy(
+        self,
+        of: AppName,
+        then: Release,
+        by: String,
+        events: mpsc::Sender<Event>,
+    ) -> Result<Release, DeployError> {
+        let make = move |_: &World, _: &App| {
+            Ok(Ok(NewRelease {
+                description: format!("Clone of {of} {}", then.number),
+                image: then.image,
+                config: then.config,
+                commit: then.commit,
+                by,
+                git_ref: None,
+                quiet: false,
+            }))
+        };
+        detached(|gone| self.release(make, events, gone)).await
+    }
+
+    /// The newest release once more, which has failed.
+    pub(crate) async fn retry(
+        self,
+        by: String,
+        events: mpsc::Sender<Event>,
+    ) -> Result<Release, DeployError> {
+        let make = move |world: &World, app: &App| {
+            let newest = world.ledger.releases(&app.name, 1)?.pop();
+            let failed = newest.filter(|release| release.status == ReleaseStatus::Failed);
+            let failed = failed.ok_or_else(|| DeployError::NothingFailed(app.name.clone()))?;
+            let what = failed.description.split(RETRY).next().unwrap_or_default();
+            Ok(Ok(NewRelease {
+                description: format!("{what}{RETRY}{})", failed.number),
+                image: failed.image,
+                config: failed.config,
+                commit: failed.commit,
+                by,
+                git_ref: None,
+                quiet: false,
+            }))
         };
         detached(|gone| self.release(make, events, gone)).await
     }
@@ -108,6 +168,7 @@ impl Changes {
         by: String,
         events: mpsc::Sender<Event>,
     ) -> Result<Release, DeployError> {
+        let store = self.store.clone();
         let make = move |world: &World, app: &App| {
             let app = world.ledger.app(&app.name)?;
             let then = match to {
@@ -115,7 +176,8 @@ impl Changes {
                 None => (world.ledger.before_current(&app.name)?)
                     .ok_or_else(|| DeployError::NothingBefore(app.name.clone()))?,
             };
-            if let Some(why) = not_a_target(&then, app.current) {
+            let is_kept = |image: &Digest| store.has_image(image);
+            if let Some(why) = not_a_target(&then, app.current, is_kept) {
                 let release = then.number;
                 return Err(DeployError::RollbackRefused { release, why });
             }
@@ -126,47 +188,10 @@ impl Changes {
                 commit: then.commit,
                 by,
                 git_ref: None,
+                quiet: false,
             }))
         };
         detached(|gone| self.release(make, events, gone)).await
-    }
-
-    pub(crate) async fn scale(
-        self,
-        quantities: Formation,
-        by: String,
-        events: mpsc::Sender<Event>,
-    ) -> Result<(), DeployError> {
-        detached(|gone| async move {
-            let _turn = self.handle.turn().await;
-            let shown: Vec<String> = quantities
-                .iter()
-                .map(|(process_type, quantity)| format!("{process_type}@{quantity}"))
-                .collect();
-            let (world, store, app) = self.parts();
-            let formation =
-                blocking(move || set_formation(&world, &store, &app, &quantities)).await?;
-            self.note(&format!("Scaled to {} by user {by}", shown.join(" ")));
-            let change = |ask| Change::Scale { formation, ask };
-            self.ask(change, events, gone).await
-        })
-        .await
-    }
-
-    pub(crate) async fn restart(
-        self,
-        which: Option<String>,
-        by: String,
-        events: mpsc::Sender<Event>,
-    ) -> Result<(), DeployError> {
-        detached(|gone| async move {
-            let _turn = self.handle.turn().await;
-            let what = which.as_deref().unwrap_or("all instances");
-            self.note(&format!("Restart of {what} by user {by}"));
-            let change = |ask| Change::Restart { which, ask };
-            self.ask(change, events, gone).await
-        })
-        .await
     }
 
     /// Create the release, take it live, note how that went.
@@ -182,6 +207,7 @@ impl Changes {
         };
         let (world, _, app) = self.parts();
         let created = blocking(move || {
+            refuse_if_locked(&world, &app)?;
             Ok(match make(&world, &app)? {
                 Ok(new) => Ok(world.ledger.create_release(&app.name, new)?),
                 Err(current) => Err(current),
@@ -210,27 +236,26 @@ impl Changes {
         mut gone: Gone,
     ) -> Result<(), DeployError> {
         let (world, store, app) = self.parts();
-        let wanted = release.clone();
-        let prepared = blocking(move || {
-            let launch = Launch::of(&app, &wanted, &store)?;
-            if launch.is_none() {
-                world.ledger.release_succeeded(app.id, wanted.number, &[])?;
+        let of = release.clone();
+        let wanted = blocking(move || {
+            let wanted = Wanted::of(&app, &of, &world.ledger, &store)?;
+            if wanted.is_none() || of.quiet {
+                world.ledger.release_succeeded(app.id, of.number, &[])?;
             }
-            Ok((launch.map(Arc::new), world.ledger.formation(&app.name)?))
+            Ok(wanted)
         });
-        let (Some(launch), formation) = prepared.await? else {
+        let Some(wanted) = wanted.await? else {
             return Ok(());
         };
+        if release.quiet {
+            return self.refresh().await;
+        }
         tokio::select! {
-            phase = release_phase(&self.world, &launch, &events) => phase?,
+            phase = release_phase(&self.world, &wanted.launch, &events) => phase?,
             _ = &mut gone => return Err(DeployError::Cancelled),
         }
-        let change = |ask| Change::RollOut {
-            launch,
-            formation,
-            ask,
-        };
-        self.ask(change, events, gone).await
+        self.ask(|ask| Change::RollOut { wanted, ask }, events, gone)
+            .await
     }
 
     async fn conclude(
@@ -272,6 +297,13 @@ impl Changes {
         answered.unwrap_or(Err(DeployError::ShuttingDown))
     }
 
+    /// The app's task does it at once.
+    async fn tell(&self, change: impl FnOnce(Done) -> Change) -> Result<(), DeployError> {
+        let (done, answer) = oneshot::channel();
+        self.handle.send(change(done)).await?;
+        answer.await.map_err(|_| DeployError::ShuttingDown)
+    }
+
     fn note(&self, text: &str) {
         self.world.logs.api(self.handle.app.id, text);
     }
@@ -283,24 +315,38 @@ impl Changes {
 }
 
 impl AppHandle {
+    pub(crate) fn instances(&self) -> Vec<InstanceStatus> {
+        let view = self.view.lock().unwrap_or_else(PoisonError::into_inner);
+        view.rows.clone()
+    }
+
+    /// Those that can be entered.
+    pub(crate) fn live(&self) -> Vec<Live> {
+        let view = self.view.lock().unwrap_or_else(PoisonError::into_inner);
+        view.live.clone()
+    }
+
     pub(crate) fn new(app: App, changes: mpsc::Sender<Change>, view: View) -> Self {
         Self {
             app,
             view,
             changes,
-            turn: Mutex::new(()),
-            runs: Arc::new(Semaphore::new(RUNS_MAX)),
+            turn: Arc::default(),
+            runs: Runs::default(),
             here: watch::Sender::new(()),
         }
     }
 
-    pub(crate) fn run_turn(&self) -> Result<RunTurn, DeployError> {
-        let turn = Arc::clone(&self.runs).try_acquire_owned();
-        let turn = turn.map_err(|_| DeployError::TooManyRuns(RUNS_MAX, self.app.name.clone()))?;
-        Ok(RunTurn {
-            app_here: self.here.subscribe(),
-            _turn: turn,
-        })
+    /// The same app by another name.
+    pub(crate) fn renamed(&self, app: App) -> Self {
+        Self {
+            app,
+            ..self.clone()
+        }
+    }
+
+    pub(crate) fn here(&self) -> watch::Receiver<()> {
+        self.here.subscribe()
     }
 
     /// The name is free again when nothing of the app runs any more. Killed in between, the app is there again.
@@ -349,7 +395,11 @@ async fn blocking<T: Send + 'static>(
         .unwrap_or(Err(DeployError::ShuttingDown))
 }
 
-fn not_a_target(then: &Release, current: Option<ReleaseNumber>) -> Option<&'static str> {
+fn not_a_target(
+    then: &Release,
+    current: Option<ReleaseNumber>,
+    is_kept: impl FnOnce(&Digest) -> bool,
+) -> Option<&'static str> {
     if current == Some(then.number) {
         return Some("it is the current release");
     }
@@ -357,38 +407,20 @@ fn not_a_target(then: &Release, current: Option<ReleaseNumber>) -> Option<&'stat
         (ReleaseStatus::Failed, _) => Some("it failed"),
         (ReleaseStatus::Pending, _) => Some("it never went live"),
         (ReleaseStatus::Succeeded, None) => Some("it has no image, only config"),
+        (ReleaseStatus::Succeeded, Some(image)) if !is_kept(&image) => {
+            Some("its image is no longer kept; push its commit again")
+        }
         (ReleaseStatus::Succeeded, Some(_)) => None,
     }
 }
 
-/// The whole formation afterwards.
-fn set_formation(
-    world: &World,
-    store: &Store,
-    app: &App,
-    quantities: &Formation,
-) -> Result<Formation, DeployError> {
-    let current = world.ledger.current(&app.name)?;
-    let launch = current
-        .map(|release| Launch::of(app, &release, store))
-        .transpose()?
-        .flatten();
-    let launch = launch.ok_or_else(|| DeployError::NotDeployed(app.name.clone()))?;
-    for (process_type, &quantity) in quantities {
-        if !launch.has_instances(process_type) {
-            return Err(DeployError::NoProcessType {
-                app: app.name.clone(),
-                process_type: process_type.clone(),
-                known: launch.kept_running().cloned().collect(),
-            });
-        }
-        if quantity > QUANTITY_MAX {
-            return Err(DeployError::TooMany {
-                process_type: process_type.clone(),
-                quantity,
-            });
-        }
+fn refuse_if_locked(world: &World, app: &App) -> Result<(), DeployError> {
+    match world.ledger.app(&app.name)?.lock {
+        Some(lock) => Err(DeployError::Locked {
+            app: app.name.clone(),
+            by: lock.by,
+            reason: lock.reason,
+        }),
+        None => Ok(()),
     }
-    world.ledger.set_formation(app.id, quantities)?;
-    Ok(world.ledger.formation(&app.name)?)
 }

@@ -2,17 +2,18 @@
 
 use std::{cmp::Reverse, sync::Arc, time::Duration};
 
-use container::{Entry, Process};
+use container::{Entry, Process, Stdio};
 use tokio::{task::spawn_blocking, time::timeout};
 
 use crate::{
-    Command, DeployError, ReleaseNumber,
-    change::RunTurn,
+    DeployError, ReleaseNumber, RunOptions,
     error::StartError,
     formation::Slot,
-    launch::Launch,
-    one_off::end_with_app,
+    launch::{self, Launch},
+    one_off::see_through,
     rollout::{World, ended},
+    runs::RunTurn,
+    runtime::WORKSPACE,
 };
 
 /// From the end of a process in an instance to the end of the instance that took it along.
@@ -54,7 +55,7 @@ impl Around {
 
 /// Of the instances that are called so, or else of `web`: the first that is up.
 pub(crate) fn choose<'a>(live: &'a [Live], which: Option<&str>) -> Option<&'a Live> {
-    let called = |live: &&Live| which.is_none_or(|which| live.slot.is_called(which));
+    let called = |live: &&Live| live.slot.is_among(which);
     let rank = |live: &&Live| {
         let wanted = which.is_none() && live.slot.is_web();
         (live.up, wanted, Reverse(live.slot.clone()))
@@ -67,7 +68,9 @@ pub(crate) async fn enter(
     world: &Arc<World>,
     launch: Launch,
     live: Live,
-    command: Command,
+    words: Vec<String>,
+    options: RunOptions,
+    stdio: Stdio,
     turn: RunTurn,
 ) -> Result<Entered, DeployError> {
     let instance = live.slot.to_string();
@@ -75,14 +78,15 @@ pub(crate) async fn enter(
         instance: format!("a process in {instance}"),
         source,
     };
+    let (app, time_max) = (launch.app_id, options.time_max);
     let (starter, around) = (Arc::clone(world), Arc::clone(&live.process));
     let started = spawn_blocking(move || {
-        let Command { words, env, stdio } = command;
+        let of_type = Some(&live.slot.process_type);
         let entry = Entry {
-            argv: crate::launch::of_command(words),
-            env: launch.environment_with(&live.slot.to_string(), live.port, env),
-            cwd: crate::runtime::WORKSPACE.to_owned(),
-            limits: starter.runtime.limits(),
+            argv: launch::of_command(words),
+            env: launch.environment_of_run(&live.slot.to_string(), live.port, &options),
+            cwd: WORKSPACE.to_owned(),
+            limits: launch.limits.of(of_type, starter.runtime.limits()),
         };
         starter.runtime.enter(&live.process, entry, stdio)
     });
@@ -90,10 +94,12 @@ pub(crate) async fn enter(
         .await
         .unwrap_or_else(|error| Err(StartError::Output(std::io::Error::other(error))));
     let process = started.map_err(failed)?;
+    turn.started(process.pid());
     let pidfd = process.pidfd().try_clone_to_owned();
     let pidfd = pidfd.map_err(|source| failed(StartError::Output(source)))?;
+    let world = Arc::clone(world);
     tokio::spawn(async move {
-        if let Err(error) = end_with_app(pidfd, turn).await {
+        if let Err(error) = see_through(&world, app, pidfd, turn, time_max).await {
             tracing::error!(%error, "cannot watch a process in an instance");
         }
     });

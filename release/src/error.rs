@@ -4,7 +4,10 @@ use std::{io, path::PathBuf, time::Duration};
 
 use container::{Exit, spawner::SpawnError, store::StoreError};
 
-use crate::{AppName, LedgerError, ProcessType, ReleaseNumber, config_vars::ConfigRefused};
+use crate::{
+    AppName, Domain, LedgerError, ProcessType, ReleaseNumber, checks::CheckRefused,
+    config_vars::ConfigRefused, limits::LimitRefused,
+};
 
 /// The previous release is still serving.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +44,14 @@ pub enum DeployError {
         listens_on: Vec<u16>,
         last_lines: Vec<String>,
     },
+    #[error("{instance} was not healthy within {} s: {answer}", after.as_secs())]
+    Unhealthy {
+        instance: String,
+        /// What was asked, and what came: `GET /healthz answered 500`.
+        answer: String,
+        after: Duration,
+        last_lines: Vec<String>,
+    },
     #[error("cannot start {instance}")]
     Start {
         instance: String,
@@ -72,6 +83,24 @@ pub enum DeployError {
     },
     #[error("`{app}` runs no `{which}`")]
     NoInstance { app: AppName, which: String },
+    #[error("`{app}` is locked by {by}{}", because(reason.as_deref()))]
+    Locked {
+        app: AppName,
+        by: String,
+        reason: Option<String>,
+    },
+    #[error("the newest release of `{0}` has not failed, so there is nothing to try again")]
+    NothingFailed(AppName),
+    #[error("`{domain}` is on the platform's own domain, where every app has its host")]
+    PlatformDomain { domain: Domain },
+    #[error("`{app}` has no domain `{domain}`")]
+    NoDomain { app: AppName, domain: Domain },
+    #[error("`{app}` has {} domains already", crate::apps::DOMAINS_MAX)]
+    TooManyDomains { app: AppName },
+    #[error(transparent)]
+    Limit(#[from] LimitRefused),
+    #[error(transparent)]
+    Check(#[from] CheckRefused),
     #[error("cannot roll back to {release}: {why}")]
     RollbackRefused {
         release: ReleaseNumber,
@@ -87,6 +116,8 @@ pub enum DeployError {
     Cancelled,
     #[error("`{0}` is being destroyed")]
     Destroyed(AppName),
+    #[error("cannot tidy the content store")]
+    Tidy(#[from] StoreError),
     #[error("another slipway is running on {}", .0.display())]
     DataInUse(PathBuf),
     #[error("slipway is shutting down")]
@@ -141,7 +172,8 @@ impl DeployError {
             Self::ReleasePhase { last_lines, .. }
             | Self::ReleasePhaseTimeout { last_lines, .. }
             | Self::Crashed { last_lines, .. }
-            | Self::BootTimeout { last_lines, .. } => last_lines,
+            | Self::BootTimeout { last_lines, .. }
+            | Self::Unhealthy { last_lines, .. } => last_lines,
             _ => &[],
         }
     }
@@ -155,6 +187,10 @@ pub(crate) fn how(exit: &Exit) -> String {
         (_, None, Some(signal)) => format!("was killed by signal {signal}"),
         (_, None, None) => "ended".to_owned(),
     }
+}
+
+fn because(reason: Option<&str>) -> String {
+    reason.map_or_else(String::new, |reason| format!(": {reason}"))
 }
 
 fn elsewhere(ports: &[u16]) -> String {

@@ -45,8 +45,12 @@ impl Slot {
         self.process_type.is_web()
     }
 
-    /// Named by `web` or `web.1`.
-    pub(crate) fn is_called(&self, which: &str) -> bool {
+    /// Named by nothing in particular, by `web`, or by `web.1`.
+    pub(crate) fn is_among(&self, which: Option<&str>) -> bool {
+        which.is_none_or(|which| self.is_called(which))
+    }
+
+    fn is_called(&self, which: &str) -> bool {
         self.process_type.as_str() == which || self.to_string() == which
     }
 }

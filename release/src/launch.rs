@@ -1,11 +1,13 @@
-//! What the processes of a release are started from: its image, its config, and what the platform adds.
+//! What the processes of a release are started from: its image, its config, what is set for the app, and what the
+//! platform adds.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use container::{ImageConfig, Store};
 
 use crate::{
-    App, AppName, ConfigVars, DeployError, ProcessType, Release, ReleaseNumber,
+    App, AppLimits, AppName, Checks, ConfigName, ConfigVars, DeployError, Ledger, ProcessType,
+    Release, ReleaseNumber, RunOptions,
     processes::{self, Processes},
 };
 
@@ -16,13 +18,15 @@ const LAUNCHER: &str = "/cnb/lifecycle/launcher";
 /// Of the user that every sandbox runs as.
 const HOME: &str = "/home/app";
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Launch {
     pub(crate) app: AppName,
     pub(crate) app_id: i64,
     pub(crate) release: ReleaseNumber,
     pub(crate) image: ImageConfig,
     pub(crate) processes: Processes,
+    pub(crate) limits: AppLimits,
+    pub(crate) checks: Checks,
     config: ConfigVars,
     commit: Option<String>,
 }
@@ -32,6 +36,7 @@ impl Launch {
     pub(crate) fn of(
         app: &App,
         release: &Release,
+        ledger: &Ledger,
         store: &Store,
     ) -> Result<Option<Self>, DeployError> {
         let Some(id) = &release.image else {
@@ -51,9 +56,18 @@ impl Launch {
             release: release.number,
             processes: processes::of_image(&image).map_err(unusable)?,
             image,
+            limits: ledger.limits(&app.name)?,
+            checks: ledger.checks(&app.name)?,
             config: release.config.clone(),
             commit: release.commit.clone(),
         }))
+    }
+
+    pub(crate) fn with_limits(&self, limits: AppLimits) -> Arc<Self> {
+        Arc::new(Self {
+            limits,
+            ..self.clone()
+        })
     }
 
     pub(crate) fn command(&self, process_type: &ProcessType) -> &str {
@@ -70,21 +84,28 @@ impl Launch {
         self.kept_running().any(|known| known == process_type)
     }
 
-    /// With more that is set only where nothing else is; but TERM belongs to whoever looks at it.
-    pub(crate) fn environment_with(
+    /// For somebody's command. What describes a terminal is set only where nothing else is; but TERM belongs to whoever
+    /// looks at it.
+    pub(crate) fn environment_of_run(
         &self,
         process: &str,
         port: Option<u16>,
-        more: Vec<(String, String)>,
+        options: &RunOptions,
     ) -> Vec<(String, String)> {
-        let mut env: BTreeMap<_, _> = more.iter().cloned().collect();
-        env.extend(self.environment(process, port));
-        env.extend(more.into_iter().filter(|(name, _)| name == "TERM"));
+        let mut env: BTreeMap<_, _> = options.terminal.iter().cloned().collect();
+        let of_terminal = env.remove_entry("TERM");
+        env.extend(self.environment(process, port, &options.env));
+        env.extend(of_terminal);
         env.into_iter().collect()
     }
 
-    /// What the image sets, the config vars over it, and what the platform sets over both.
-    pub(crate) fn environment(&self, process: &str, port: Option<u16>) -> Vec<(String, String)> {
+    /// What the image sets, the config vars over it, `extra` over both, and what the platform sets over all.
+    pub(crate) fn environment(
+        &self,
+        process: &str,
+        port: Option<u16>,
+        extra: &BTreeMap<ConfigName, String>,
+    ) -> Vec<(String, String)> {
         let mut env = BTreeMap::from([("HOME".to_owned(), HOME.to_owned())]);
         let of_image = self
             .image
@@ -94,6 +115,11 @@ impl Launch {
         env.extend(of_image.map(|(name, value)| (name.to_owned(), value.to_owned())));
         let of_config = self.config.iter();
         env.extend(of_config.map(|(name, value)| (name.to_string(), value.as_str().to_owned())));
+        env.extend(
+            extra
+                .iter()
+                .map(|(name, value)| (name.to_string(), value.clone())),
+        );
         let of_platform = [
             ("DYNO", Some(process.to_owned())),
             ("PORT", port.map(|port| port.to_string())),
@@ -114,8 +140,8 @@ pub(crate) fn of_process_type(process_type: &ProcessType) -> Vec<String> {
     vec![format!("{PROCESS_DIR}/{process_type}")]
 }
 
-/// The command line of a one-off process. Several words are executed as they are, so that their quoting survives; one
-/// word is a line for the shell, so that `"rake db:migrate && rake seed"` works.
+/// The command line of a one-off process. One word is a line for the shell, so that `"rake db:migrate && rake seed"`
+/// works; several words are executed as they are.
 pub(crate) fn of_command(words: Vec<String>) -> Vec<String> {
     let direct = [LAUNCHER, "--"].map(str::to_owned).into_iter();
     if words.len() == 1 {
@@ -140,6 +166,7 @@ mod tests {
                     "PATH=/cnb/process:/usr/bin",
                     "A=image",
                     "B=image",
+                    "C=image",
                     "PORT=1",
                     "odd",
                 ]
@@ -152,11 +179,17 @@ mod tests {
                 layers: vec![],
             },
             processes: Processes::new(),
+            limits: AppLimits::default(),
+            checks: Checks::default(),
             config: ConfigVars::from([("B".parse().unwrap(), "config=x".to_owned().into())]),
             commit: None,
         };
         let env: Vec<String> = launch
-            .environment("web.1", Some(21_234))
+            .environment(
+                "web.1",
+                Some(21_234),
+                &BTreeMap::from([("C".parse().unwrap(), "extra".to_owned())]),
+            )
             .into_iter()
             .map(|(name, value)| format!("{name}={value}"))
             .collect();
@@ -165,6 +198,7 @@ mod tests {
             [
                 "A=image",
                 "B=config=x",
+                "C=extra",
                 "DYNO=web.1",
                 "HOME=/home/app",
                 "PATH=/cnb/process:/usr/bin",

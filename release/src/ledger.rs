@@ -5,9 +5,13 @@
 
 mod apps;
 mod builds;
+mod checks;
+mod domains;
 mod keys;
+mod limits;
 mod releases;
 mod schema;
+mod stopped;
 
 use std::{
     fmt,
@@ -20,9 +24,9 @@ use std::{
 
 use rusqlite::Connection;
 
-use crate::{AppName, ReleaseNumber};
+use crate::{AppName, Domain, ReleaseNumber};
 
-pub use apps::App;
+pub use apps::{App, Lock};
 pub use builds::{Build, BuildStatus};
 pub use keys::Key;
 pub(crate) use releases::{NewRelease, default_quantity};
@@ -42,6 +46,8 @@ pub enum LedgerError {
     NoApp(AppName),
     #[error("the name `{0}` is taken")]
     NameTaken(AppName),
+    #[error("the domain `{0}` is taken")]
+    DomainTaken(Domain),
     #[error("`{app}` has no release {number}")]
     NoRelease { app: AppName, number: ReleaseNumber },
     #[error("`{app}` has no build {number}")]
@@ -89,6 +95,15 @@ impl Ledger {
         Ok(Self {
             connection: Mutex::new(connection),
         })
+    }
+
+    /// Reads the whole file: `None` when it is whole, else the first thing that is wrong with it.
+    pub fn check(&self) -> Result<Option<String>, LedgerError> {
+        let found: String = self
+            .lock()
+            .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
+            .doing("check the ledger")?;
+        Ok((found != "ok").then_some(found))
     }
 
     fn lock(&self) -> MutexGuard<'_, Connection> {
@@ -157,6 +172,7 @@ mod tests {
                 by: "ann".into(),
                 commit: Some("1a2b3c4d".into()),
                 git_ref: Some("refs/heads/main".into()),
+                quiet: false,
             };
             self.ledger.create_release(&app.name, new).unwrap()
         }

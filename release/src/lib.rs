@@ -8,8 +8,12 @@
 mod apps;
 mod change;
 mod data_lock;
+mod detached_run;
 mod entered;
 mod one_off;
+mod retention;
+mod runs;
+mod wanted;
 
 mod event;
 mod rollout;
@@ -26,17 +30,25 @@ mod logs;
 
 pub mod ledger;
 
+pub mod checks;
 pub mod config_vars;
+pub mod domain;
 pub mod error;
 pub mod formation;
+pub mod limits;
 pub mod name;
 
 pub use apps::{Apps, Candidate, Config, InstanceStatus};
+pub use change::Restart;
+pub use checks::Checks;
 pub use config_vars::{ConfigChanges, ConfigValue, ConfigVars};
+pub use domain::{Domain, NotADomain};
 pub use entered::{Around, Entered};
 pub use error::{DeployError, ImageError, StartError};
 pub use event::Event;
-pub use ledger::{App, Build, BuildStatus, Key, Ledger, LedgerError, Release, ReleaseStatus};
-pub use logs::LogLine;
+pub use ledger::{App, Build, BuildStatus, Key, Ledger, LedgerError, Lock, Release, ReleaseStatus};
+pub use limits::{AppLimits, LimitsSet};
+pub use logs::{LogFilter, LogLine, LogSource};
 pub use name::{AppName, ConfigName, NotAName, ProcessType, ReleaseNumber};
-pub use one_off::Command;
+pub use retention::IMAGES_KEPT;
+pub use runs::RunOptions;

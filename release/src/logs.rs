@@ -1,17 +1,24 @@
 //! What instances, the router and the platform say about an app: bounded files, read as one log.
 //!
 //! ```text
-//! logs/<app id>/<serial>.log    of one instance, written by its init
-//! logs/<app id>/router.log      request lines
-//! logs/<app id>/platform.log    builds, releases, config changes, and what became of instances
+//! logs/<app id>/<serial>.v3.log      of one instance, which is of release 3, written by its init
+//! logs/<app id>/router.log           request lines
+//! logs/<app id>/platform.log         builds, releases, config changes, and what became of instances
+//! logs/<app id>/runs.log             one-off processes
+//! logs/<app id>/releases/3.log       what the release phase of release 3 printed, without times
 //! ```
-//! Each has at most one older part, `<name>.1`.
+//! Each of the first four has at most one older part, `<name>.1`.
 
+mod filter;
 mod follow;
+mod release_output;
 mod tail;
 
+pub use filter::{LogFilter, LogSource};
+pub(crate) use release_output::ReleaseOutput;
+
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     io::Write as _,
     path::{Path, PathBuf},
@@ -20,7 +27,7 @@ use std::{
 
 use jiff::Timestamp;
 
-use crate::{error::StartError, plan::Serial};
+use crate::{ReleaseNumber, error::StartError, plan::Serial};
 
 /// Of one instance, both parts together.
 pub(crate) const INSTANCE_BYTES_MAX: u64 = 2 << 20;
@@ -44,19 +51,12 @@ pub struct LogLine {
     pub text: String,
 }
 
-/// Which lines are wanted.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Filter {
-    /// `web` takes `web.1`, too.
-    pub(crate) process: Option<String>,
-    pub(crate) source: Option<String>,
-}
-
 /// The files that we write ourselves.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum File {
     Router,
     Platform,
+    Runs,
 }
 
 #[derive(Debug, Clone)]
@@ -75,14 +75,19 @@ impl Logs {
     }
 
     /// Where the instance's init is to write.
-    pub(crate) fn instance_file(&self, app: i64, serial: Serial) -> Result<PathBuf, StartError> {
+    pub(crate) fn instance_file(
+        &self,
+        app: i64,
+        serial: Serial,
+        release: ReleaseNumber,
+    ) -> Result<PathBuf, StartError> {
         let dir = self.of_app(app);
         fs::create_dir_all(&dir).map_err(|source| StartError::Io {
             doing: "make",
             path: dir.clone(),
             source,
         })?;
-        Ok(dir.join(format!("{serial}.log")))
+        Ok(dir.join(instance_name(serial, release)))
     }
 
     /// `app[api]: Release v3 created by user ann`
@@ -112,6 +117,18 @@ impl Logs {
         );
     }
 
+    /// `heroku[run.1234]: Process exited with status 0`
+    pub(crate) fn run_state(&self, app: i64, process: &str, text: &str) {
+        let line = line(Timestamp::now(), "heroku", process, text);
+        self.append(app, File::Runs, &line);
+    }
+
+    /// `app[run.1234]: what it prints`
+    pub(crate) fn run_output(&self, app: i64, process: &str, text: &str) {
+        let line = line(Timestamp::now(), "app", process, text);
+        self.append(app, File::Runs, &line);
+    }
+
     /// Whole lines. A log that cannot be written must not stop what it tells of.
     pub(crate) fn append(&self, app: i64, file: File, lines: &str) {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
@@ -125,14 +142,16 @@ impl Logs {
     pub(crate) fn prune(&self, app: i64, live: &BTreeSet<Serial>) {
         let dir = self.of_app(app);
         let files = fs::read_dir(&dir).into_iter().flatten().flatten();
-        let serials: BTreeSet<Serial> = files
-            .filter_map(|file| serial_of(&file.path()))
-            .filter(|serial| !live.contains(serial))
-            .collect();
-        for serial in serials.iter().rev().skip(ENDED_KEPT) {
-            for name in [format!("{serial}.log"), format!("{serial}.log.1")] {
-                _ = fs::remove_file(dir.join(name));
+        let mut ended: BTreeMap<Serial, Vec<PathBuf>> = BTreeMap::new();
+        for file in files.map(|file| file.path()) {
+            if let Some((serial, _)) =
+                instance_of(&file).filter(|(serial, _)| !live.contains(serial))
+            {
+                ended.entry(serial).or_default().push(file);
             }
+        }
+        for file in ended.into_values().rev().skip(ENDED_KEPT).flatten() {
+            _ = fs::remove_file(file);
         }
     }
 
@@ -170,20 +189,6 @@ impl LogLine {
             process: process.to_owned(),
             text: text.to_owned(),
         })
-    }
-}
-
-impl Filter {
-    fn takes(&self, line: &LogLine) -> bool {
-        let source = self
-            .source
-            .as_ref()
-            .is_none_or(|source| *source == line.source);
-        source
-            && self.process.as_ref().is_none_or(|process| {
-                let process_type = line.process.rsplit_once('.').map(|(name, _)| name);
-                *process == line.process || Some(process.as_str()) == process_type
-            })
     }
 }
 
@@ -227,18 +232,20 @@ impl File {
         match self {
             Self::Router => "router.log",
             Self::Platform => "platform.log",
+            Self::Runs => "runs.log",
         }
     }
 }
 
-/// Of `12.log` and `12.log.1`.
-fn serial_of(path: &Path) -> Option<Serial> {
-    path.file_name()?
-        .to_str()?
-        .split_once(".log")?
-        .0
-        .parse()
-        .ok()
+fn instance_name(serial: Serial, release: ReleaseNumber) -> String {
+    format!("{serial}.{release}.log")
+}
+
+/// Of `12.v3.log` and `12.v3.log.1`.
+fn instance_of(path: &Path) -> Option<(Serial, ReleaseNumber)> {
+    let name = path.file_name()?.to_str()?;
+    let (serial, release) = name.split_once(".log")?.0.split_once('.')?;
+    Some((serial.parse().ok()?, release.parse().ok()?))
 }
 
 #[cfg(test)]
@@ -298,12 +305,14 @@ mod tests {
             size()
         );
         for serial in 0..30 {
-            fs::write(logs.instance_file(7, serial).unwrap(), "").unwrap();
+            let release = "v2".parse().unwrap();
+            fs::write(logs.instance_file(7, serial, release).unwrap(), "").unwrap();
         }
         logs.prune(7, &BTreeSet::from([0, 3]));
         let kept: BTreeSet<Serial> = fs::read_dir(dir.path().join("7"))
             .unwrap()
-            .filter_map(|file| serial_of(&file.unwrap().path()))
+            .filter_map(|file| instance_of(&file.unwrap().path()))
+            .map(|(serial, _)| serial)
             .collect();
         assert_eq!(kept, [0, 3].into_iter().chain(20..30).collect());
         logs.remove_all_but(&BTreeSet::from([8]));

@@ -2,6 +2,7 @@
 
 use std::{
     fs::File,
+    future::pending,
     os::fd::OwnedFd,
     pin::pin,
     sync::{
@@ -21,31 +22,22 @@ use tokio::{
     net::unix::pipe,
     sync::mpsc,
     task::spawn_blocking,
-    time::timeout,
+    time::{sleep, timeout},
 };
 
 use crate::{
-    DeployError, Event, ProcessType,
-    change::RunTurn,
+    DeployError, Event, ProcessType, RunOptions,
     error::{StartError, how},
     launch::{self, Launch},
+    logs::ReleaseOutput,
     rollout::{World, ended},
+    runs::RunTurn,
     runtime::OneOff,
 };
 
-/// A process that somebody starts.
-#[derive(Debug)]
-pub struct Command {
-    /// One word is a line for the shell, several are executed as they are.
-    pub words: Vec<String>,
-    /// Below the app's own environment, but for TERM.
-    pub env: Vec<(String, String)>,
-    pub stdio: Stdio,
-}
-
 /// A migration may take long; one that hangs must not hold the app's changes up for ever.
 const RELEASE_PHASE_MAX: Duration = Duration::from_hours(1);
-const LINE_BYTES_MAX: u64 = 10_000;
+pub(crate) const LINE_BYTES_MAX: u64 = 10_000;
 const LAST_LINES: usize = 20;
 
 /// Runs the process type `release`, if there is one, before any instance of the release is started.
@@ -77,7 +69,8 @@ pub(crate) async fn release_phase(
         &format!("Starting process with command `{command}`"),
     );
     let argv = launch::of_process_type(process_type);
-    let one_off = start(world, launch, name.clone(), argv, vec![], stdio)
+    let options = RunOptions::default();
+    let one_off = start(world, launch, name.clone(), argv, &options, stdio)
         .await
         .map_err(failed)?;
     // However this ends, also when the deploy is cancelled.
@@ -88,6 +81,9 @@ pub(crate) async fn release_phase(
         name: &name,
         events,
         last_lines: Vec::new(),
+        kept: world
+            .logs
+            .keep_release_output(launch.app_id, launch.release),
     };
     let exit = timeout(RELEASE_PHASE_MAX, phase.follow(output, &running)).await;
     let last_lines = phase.last_lines;
@@ -108,6 +104,7 @@ struct Phase<'a> {
     name: &'a str,
     events: &'a mpsc::Sender<Event>,
     last_lines: Vec<String>,
+    kept: ReleaseOutput,
 }
 
 impl Phase<'_> {
@@ -140,6 +137,7 @@ impl Phase<'_> {
     }
 
     async fn tell(&mut self, line: Vec<u8>) {
+        self.kept.line(&line);
         let text = String::from_utf8_lossy(&line).into_owned();
         self.world.logs.output(self.launch.app_id, self.name, &text);
         if self.last_lines.len() == LAST_LINES {
@@ -163,42 +161,73 @@ impl Drop for KillOnDrop {
 pub(crate) async fn run(
     world: &Arc<World>,
     launch: &Arc<Launch>,
-    command: Command,
+    words: Vec<String>,
+    options: &RunOptions,
+    stdio: Stdio,
     turn: RunTurn,
 ) -> Result<(String, Process), DeployError> {
-    let name = name("run");
-    let Command { words, env, stdio } = command;
+    let name = turn.name.clone();
     let text = format!("Starting process with command `{}`", words.join(" "));
-    world.logs.state(launch.app_id, &name, &text);
+    world.logs.run_state(launch.app_id, &name, &text);
     let failed = |source| DeployError::Start {
         instance: name.clone(),
         source,
     };
     let argv = launch::of_command(words);
-    let OneOff { process, scratch } = start(world, launch, name.clone(), argv, env, stdio)
+    let OneOff {
+        process,
+        scratch,
+        hold,
+    } = start(world, launch, name.clone(), argv, options, stdio)
         .await
         .map_err(failed)?;
+    turn.started(process.pid());
     let pidfd = process.pidfd().try_clone_to_owned();
     let pidfd = pidfd.map_err(|source| failed(StartError::Output(source)))?;
+    let (world, app, time_max) = (Arc::clone(world), launch.app_id, options.time_max);
     tokio::spawn(async move {
-        if let Err(error) = end_with_app(pidfd, turn).await {
+        if let Err(error) = see_through(&world, app, pidfd, turn, time_max).await {
             tracing::error!(%error, "cannot watch a one-off process");
         }
-        drop(scratch);
+        drop((scratch, hold));
     });
     Ok((name, process))
 }
 
-/// Until it has ended by itself, or with its app.
-pub(crate) async fn end_with_app(pidfd: OwnedFd, mut turn: RunTurn) -> std::io::Result<()> {
-    let to_kill = pidfd.try_clone()?;
+/// Until it has ended: by itself, with its app, because somebody stopped it, or because its time is up.
+pub(crate) async fn see_through(
+    world: &World,
+    app: i64,
+    pidfd: OwnedFd,
+    mut turn: RunTurn,
+    time_max: Option<Duration>,
+) -> std::io::Result<()> {
+    let to_signal = pidfd.try_clone()?;
     let mut ended = pin!(ended(pidfd));
-    tokio::select! {
+    let time_is_up = async {
+        match time_max {
+            Some(time) => sleep(time).await,
+            None => pending().await,
+        }
+    };
+    let why = tokio::select! {
         result = &mut ended => return result,
-        _ = turn.app_here.changed() => {}
+        _ = turn.app_here.changed() => None,
+        () = turn.stop.notified() => Some("Stopping all processes with SIGTERM".to_owned()),
+        () = time_is_up => Some(format!(
+            "Stopping all processes with SIGTERM: the time limit of {} s is over",
+            time_max.unwrap_or_default().as_secs()
+        )),
+    };
+    // Each signal fails only when it has just ended.
+    if let Some(why) = why {
+        world.logs.run_state(app, &turn.name, &why);
+        _ = pidfd_send_signal(&to_signal, Signal::TERM);
+        if let Ok(result) = timeout(world.timing.stop_grace, &mut ended).await {
+            return result;
+        }
     }
-    // Fails only when it has just ended.
-    _ = pidfd_send_signal(&to_kill, Signal::KILL);
+    _ = pidfd_send_signal(&to_signal, Signal::KILL);
     ended.await
 }
 
@@ -207,17 +236,17 @@ async fn start(
     launch: &Arc<Launch>,
     name: String,
     argv: Vec<String>,
-    env: Vec<(String, String)>,
+    options: &RunOptions,
     stdio: Stdio,
 ) -> Result<OneOff, StartError> {
-    let (world, launch) = (Arc::clone(world), Arc::clone(launch));
-    let started =
-        spawn_blocking(move || world.runtime.one_off(&launch, &name, argv, env, stdio)).await;
+    let (world, launch, options) = (Arc::clone(world), Arc::clone(launch), options.clone());
+    let start = move || world.runtime.one_off(&launch, &name, argv, &options, stdio);
+    let started = spawn_blocking(start).await;
     started.unwrap_or_else(|error| Err(StartError::Output(std::io::Error::other(error))))
 }
 
 /// `run.1234`, as Heroku counts: four digits, no promise but that few are equal.
-fn name(kind: &str) -> String {
+pub(crate) fn name(kind: &str) -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let number = NEXT
         .fetch_add(1, Ordering::Relaxed)
@@ -226,7 +255,7 @@ fn name(kind: &str) -> String {
 }
 
 /// One pipe for stdout and stderr, so that their lines keep their order.
-fn output_pipe() -> std::io::Result<(pipe::Receiver, Stdio)> {
+pub(crate) fn output_pipe() -> std::io::Result<(pipe::Receiver, Stdio)> {
     let (reader, stdout) = pipe_with(PipeFlags::CLOEXEC)?;
     let stderr = stdout.try_clone()?;
     let stdin = OwnedFd::from(File::open("/dev/null")?);

@@ -31,7 +31,10 @@ pub(crate) struct Desired {
 /// Instances that are wanted together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Cohort {
+    /// What is started is of this one.
     pub(crate) release: ReleaseNumber,
+    /// What runs may be of any of these.
+    pub(crate) releases: BTreeSet<ReleaseNumber>,
     /// The lowest serial that will do: an older instance of the release is to be replaced.
     pub(crate) slots: BTreeMap<Slot, Serial>,
 }
@@ -224,7 +227,7 @@ impl Cohort {
 pub(crate) fn belongs(cohort: Option<&Cohort>, instance: &Seen) -> bool {
     cohort.is_some_and(|cohort| {
         let wanted = cohort.slots.get(&instance.slot);
-        cohort.release == instance.release
+        cohort.releases.contains(&instance.release)
             && wanted.is_some_and(|serial| *serial <= instance.serial)
     })
 }

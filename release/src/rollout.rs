@@ -3,6 +3,7 @@
 //! a crash, and the start of the platform take the same way.
 
 mod instance;
+mod route;
 mod steps;
 mod watch;
 
@@ -12,24 +13,25 @@ use std::{
     time::{Duration, Instant},
 };
 
-use router::{Backend, Route, Table};
+use router::{Backend, Table};
 use tokio::{
     sync::{Semaphore, mpsc, oneshot},
     task::{JoinSet, spawn_blocking},
     time::sleep_until,
 };
 
-pub(crate) use self::watch::ended;
 use self::{instance::Instance, watch::Happened};
+pub(crate) use self::{route::Front, watch::ended};
 use crate::{
     App, DeployError, Event, InstanceStatus, Ledger, ProcessType, ReleaseNumber,
     backoff::Crashes,
     entered::Live,
-    formation::{Formation, Slot, slots},
+    formation::Slot,
     launch::Launch,
     logs::Logs,
     plan::{self, Cohort, Desired, Seen, Serial, State, Step, Timing},
     runtime::{self, Found, Runtime},
+    wanted::Wanted,
 };
 
 /// The plan is made anew at least as often, whatever happened; apps take turns.
@@ -59,25 +61,29 @@ pub(crate) struct World {
 #[derive(Debug)]
 pub(crate) enum Change {
     /// Make this release the current one.
-    RollOut {
-        launch: Arc<Launch>,
-        formation: Formation,
-        ask: Ask,
-    },
-    Scale {
-        formation: Formation,
-        ask: Ask,
-    },
-    /// New instances in place of these: all, `web`, or `web.1`.
+    RollOut { wanted: Wanted, ask: Ask },
+    /// Have instances in these slots of the current release, and no others.
+    Scale { slots: BTreeSet<Slot>, ask: Ask },
+    /// New instances in these slots, started from what `launch` says now of the current release.
     Restart {
-        which: Option<String>,
+        launch: Arc<Launch>,
+        slots: BTreeSet<Slot>,
         ask: Ask,
     },
+    /// The same, without waiting for those that stay.
+    Stop { slots: BTreeSet<Slot>, done: Done },
+    /// What is started from now on is of this release; what runs goes on.
+    Refresh { wanted: Wanted, done: Done },
+    /// Who may reach it, and by which names.
+    Front { app: App, front: Front, done: Done },
     /// Whoever asked has gone.
     Cancel,
     /// Stop everything. The sender is dropped when nothing runs any more, and the task ends.
     Destroy(oneshot::Sender<()>),
 }
+
+/// Told as soon as the first steps have been taken.
+pub(crate) type Done = oneshot::Sender<()>;
 
 #[derive(Debug)]
 pub(crate) struct Ask {
@@ -106,7 +112,10 @@ pub(crate) struct Rollout {
     candidate: Option<Arc<Launch>>,
     ask: Option<Ask>,
     next_serial: Serial,
+    front: Front,
+    /// Where the router sends requests, and of which hosts.
     route: Option<Backend>,
+    routed: BTreeSet<String>,
     view: View,
     again_at: Option<Duration>,
     destroyed: Option<oneshot::Sender<()>>,
@@ -122,15 +131,15 @@ impl Rollout {
     pub(crate) fn new(
         world: Arc<World>,
         app: App,
-        current: Option<Arc<Launch>>,
-        formation: &Formation,
+        current: Option<Wanted>,
+        front: Front,
         found: Vec<Found>,
     ) -> Self {
         let (tell, happened) = mpsc::channel(HAPPENED_MAX);
         let newest = found.iter().map(|found| found.record.serial).max();
         let mut rollout = Self {
             desired: Desired {
-                current: current.as_ref().map(|launch| cohort(launch, formation, 0)),
+                current: current.as_ref().map(|wanted| wanted.cohort(0)),
                 candidate: None,
             },
             // Log files are named after it, and may be older than any instance.
@@ -139,10 +148,12 @@ impl Rollout {
             app,
             instances: BTreeMap::new(),
             crashes: BTreeMap::new(),
-            current,
+            current: current.map(|wanted| wanted.launch),
             candidate: None,
             ask: None,
+            front,
             route: None,
+            routed: BTreeSet::new(),
             view: View::default(),
             again_at: None,
             destroyed: None,
@@ -175,7 +186,13 @@ impl Rollout {
             let recheck_at = self.now() + RECHECK + turn;
             let wake_at = self.again_at.map_or(recheck_at, |at| at.min(recheck_at));
             tokio::select! {
-                Some(change) = changes.recv() => self.accept(change),
+                Some(change) = changes.recv() => {
+                    if let Some(done) = self.accept(change) {
+                        self.reconcile().await;
+                        // Nobody may be waiting any more.
+                        _ = done.send(());
+                    }
+                }
                 Some(happened) = self.happened.recv() => self.note(happened),
                 Some(_) = self.watchers.join_next() => {}
                 () = sleep_until((self.epoch + wake_at).into()) => {}
@@ -192,7 +209,7 @@ impl Rollout {
                 &seen,
                 &self.crashes,
                 self.now(),
-                self.world.timing,
+                self.timing(),
             );
             self.again_at = plan.again_at;
             if plan.settled {
@@ -232,33 +249,45 @@ impl Rollout {
         false
     }
 
-    fn accept(&mut self, change: Change) {
+    fn accept(&mut self, change: Change) -> Option<Done> {
         match change {
-            Change::RollOut {
-                launch,
-                formation,
-                ask,
-            } => {
-                self.desired.candidate = Some(cohort(&launch, &formation, self.next_serial));
-                self.candidate = Some(launch);
+            Change::RollOut { wanted, ask } => {
+                self.desired.candidate = Some(wanted.cohort(self.next_serial));
+                self.candidate = Some(wanted.launch);
                 self.ask = Some(ask);
             }
-            Change::Scale { formation, ask } => {
-                self.scale(&formation);
+            Change::Scale { slots, ask } => {
+                self.scale(slots);
                 self.ask = Some(ask);
             }
-            Change::Restart { which, ask } => {
+            Change::Restart { launch, slots, ask } => {
                 self.ask = Some(ask);
-                self.restart(which.as_deref());
+                self.restart(launch, slots);
+            }
+            Change::Stop { slots, done } => {
+                self.keep_slots(slots);
+                return Some(done);
+            }
+            Change::Refresh { wanted, done } => {
+                self.refresh(wanted);
+                return Some(done);
+            }
+            Change::Front { app, front, done } => {
+                self.app = app;
+                self.front = front;
+                // The name may be another.
+                self.route = None;
+                return Some(done);
             }
             Change::Cancel => self.fail(DeployError::Cancelled),
             Change::Destroy(gone) => {
                 self.fail(DeployError::Destroyed(self.app.name.clone()));
                 self.desired = Desired::default();
-                self.world.routes.remove(&self.world.host(&self.app));
+                self.remove_routes();
                 self.destroyed = Some(gone);
             }
         }
+        None
     }
 
     fn note(&mut self, happened: Happened) {
@@ -270,42 +299,41 @@ impl Rollout {
         }
     }
 
-    fn scale(&mut self, formation: &Formation) {
+    fn scale(&mut self, slots: BTreeSet<Slot>) {
         // Whoever scales does not wait for a back-off.
         self.crashes.clear();
-        if let (Some(cohort), Some(launch)) = (&mut self.desired.current, &self.current) {
-            let wanted = slots(launch.kept_running(), formation);
+        self.keep_slots(slots);
+    }
+
+    fn keep_slots(&mut self, slots: BTreeSet<Slot>) {
+        if let Some(cohort) = &mut self.desired.current {
             let old = std::mem::take(&mut cohort.slots);
             let since = |slot: &Slot| old.get(slot).copied().unwrap_or(0);
-            cohort.slots = wanted
+            cohort.slots = slots
                 .into_iter()
                 .map(|slot| (slot.clone(), since(&slot)))
                 .collect();
         }
     }
 
-    fn restart(&mut self, which: Option<&str>) {
-        let Some(current) = &self.desired.current else {
-            return self.answer(Err(DeployError::NotDeployed(self.app.name.clone())));
-        };
-        let chosen = |slot: &&Slot| which.is_none_or(|which| slot.is_called(which));
-        let slots: BTreeMap<Slot, Serial> = current
-            .slots
-            .keys()
-            .filter(chosen)
-            .map(|slot| (slot.clone(), self.next_serial))
-            .collect();
-        if slots.is_empty() && which.is_some() {
-            return self.answer(Err(DeployError::NoInstance {
-                app: self.app.name.clone(),
-                which: which.unwrap_or_default().to_owned(),
-            }));
-        }
+    fn restart(&mut self, launch: Arc<Launch>, slots: BTreeSet<Slot>) {
+        let release = launch.release;
         self.desired.candidate = Some(Cohort {
-            release: current.release,
-            slots,
+            release,
+            releases: BTreeSet::from([release]),
+            slots: (slots.into_iter())
+                .map(|slot| (slot, self.next_serial))
+                .collect(),
         });
-        self.candidate.clone_from(&self.current);
+        self.candidate = Some(launch);
+    }
+
+    fn refresh(&mut self, wanted: Wanted) {
+        if let Some(cohort) = &mut self.desired.current {
+            cohort.release = wanted.launch.release;
+            cohort.releases = wanted.releases;
+            self.current = Some(wanted.launch);
+        }
     }
 
     /// First in the ledger, then in the routes: killed in between, the next start ends the same way.
@@ -355,31 +383,10 @@ impl Rollout {
         self.answer(Err(error));
     }
 
-    fn point_route(&mut self) {
-        if self.destroyed.is_some() {
-            return;
-        }
-        let backend = match plan::targets(&self.desired, &self.seen(), &self.crashes) {
-            Ok(serials) => {
-                let endpoints = serials
-                    .iter()
-                    .filter_map(|serial| self.instances.get(serial));
-                Backend::Endpoints(endpoints.filter_map(Instance::endpoint).collect())
-            }
-            Err(why) => Backend::Unavailable(why),
-        };
-        if self.route.as_ref() != Some(&backend) {
-            self.route = Some(backend.clone());
-            let route = Route {
-                app: self.app.name.to_string(),
-                backend,
-            };
-            self.world.routes.set(&self.world.host(&self.app), route);
-        }
-    }
-
+    /// Whoever is answered may look at once, and sees what the answer tells of.
     fn answer(&mut self, result: Result<(), DeployError>) {
         if let Some(ask) = self.ask.take() {
+            self.show();
             // Nobody may be waiting any more.
             _ = ask.done.send(result);
         }
@@ -400,7 +407,7 @@ impl Rollout {
             .instances
             .values()
             .filter(|instance| instance.state != State::Exited)
-            .map(|instance| instance.status(self.launch(instance.record.release)))
+            .map(|instance| instance.status(self.launch_or_current(instance.record.release)))
             .collect();
         let running: BTreeSet<String> = rows.iter().map(|row| row.name.clone()).collect();
         if let (Some(current), Some(launch)) = (&self.desired.current, &self.current) {
@@ -419,6 +426,8 @@ impl Rollout {
                     state: crashed.map_or("starting", |_| "crashed").to_owned(),
                     since: runtime::now().saturating_sub(ago.as_secs()),
                     command: launch.command(&slot.process_type).to_owned(),
+                    memory_bytes: None,
+                    pid: None,
                 }
             }));
         }
@@ -427,11 +436,26 @@ impl Rollout {
         *self.view.lock().unwrap_or_else(PoisonError::into_inner) = Shown { rows, live };
     }
 
+    /// Also of an instance whose release is no longer the current one and was not restarted.
+    fn launch_or_current(&self, release: ReleaseNumber) -> Option<&Arc<Launch>> {
+        self.launch(release).or(self.current.as_ref())
+    }
+
     fn launch(&self, release: ReleaseNumber) -> Option<&Arc<Launch>> {
-        let launches = [&self.current, &self.candidate].into_iter().flatten();
+        // The candidate first: in a restart both are of one release, and it is the newer.
+        let launches = [&self.candidate, &self.current].into_iter().flatten();
         launches
             .into_iter()
             .find(|launch| launch.release == release)
+    }
+
+    fn timing(&self) -> Timing {
+        let launch = self.candidate.as_ref().or(self.current.as_ref());
+        let boot_timeout = launch.and_then(|launch| launch.checks.boot);
+        Timing {
+            boot_timeout: boot_timeout.unwrap_or(self.world.timing.boot_timeout),
+            ..self.world.timing
+        }
     }
 
     fn state_line(&self, slot: &Slot, text: &str) {
@@ -440,19 +464,5 @@ impl Rollout {
 
     fn now(&self) -> Duration {
         self.epoch.elapsed()
-    }
-}
-
-impl World {
-    pub(crate) fn host(&self, app: &App) -> String {
-        format!("{}.{}", app.name, self.domain)
-    }
-}
-
-fn cohort(launch: &Launch, formation: &Formation, since: Serial) -> Cohort {
-    let slots = slots(launch.kept_running(), formation);
-    Cohort {
-        release: launch.release,
-        slots: slots.into_iter().map(|slot| (slot, since)).collect(),
     }
 }

@@ -8,12 +8,15 @@
 //!     scratch/         the sandbox's writable layer
 //! ```
 
+pub(crate) mod memory;
 mod orphan;
 mod port;
 mod record;
 pub(crate) mod sockets;
+mod tree;
 
 use std::{
+    collections::BTreeMap,
     fs, io,
     os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
@@ -22,13 +25,16 @@ use std::{
 };
 
 use container::{
-    Entry, Exit, Limits, Process, Sandbox, Spawner, Stack, Stdio, Store, sandbox::Lifetime,
-    store::Scratch,
+    Digest, Entry, Exit, Limits, Process, Sandbox, Spawner, Stack, Stdio, Store,
+    limits::Capabilities,
+    sandbox::Lifetime,
+    store::{Hold, Scratch},
 };
 
 pub(crate) use self::record::Record;
 use self::{port::Ports, record::ProcessId};
 use crate::{
+    RunOptions,
     error::StartError,
     formation::Slot,
     launch::{self, Launch},
@@ -63,6 +69,8 @@ pub(crate) struct Found {
 pub(crate) struct OneOff {
     pub(crate) process: Process,
     pub(crate) scratch: Scratch,
+    /// Its image stays, however old it becomes.
+    pub(crate) hold: Hold,
 }
 
 impl Runtime {
@@ -83,6 +91,19 @@ impl Runtime {
             limits,
             ports: Ports::default(),
         }
+    }
+
+    pub(crate) fn base_layer(&self) -> Digest {
+        self.stack.base_layer
+    }
+
+    pub(crate) fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// How limits are kept here.
+    pub(crate) fn capabilities(&self) -> &Capabilities {
+        self.spawner.capabilities()
     }
 
     /// Blocks for the few milliseconds that it takes. When it fails nothing is left.
@@ -116,7 +137,9 @@ impl Runtime {
         make_private(&scratch)?;
         // From here on a start after a crash knows of it.
         record.write(&dir)?;
-        let log = self.logs.instance_file(record.app, record.serial)?;
+        let log = self
+            .logs
+            .instance_file(record.app, record.serial, record.release)?;
         let sandbox = Sandbox {
             lifetime: Lifetime::Detached {
                 log,
@@ -128,8 +151,11 @@ impl Runtime {
             ..self.sandbox(
                 launch,
                 &record.slot.to_string(),
-                record.port,
+                launch.environment(&record.slot.to_string(), record.port, &BTreeMap::new()),
                 launch::of_process_type(&record.slot.process_type),
+                launch
+                    .limits
+                    .of(Some(&record.slot.process_type), self.limits),
             )?
         };
         let process = self.spawner.spawn(&sandbox, Stdio::Null)?;
@@ -151,23 +177,22 @@ impl Runtime {
         launch: &Launch,
         name: &str,
         argv: Vec<String>,
-        env: Vec<(String, String)>,
+        options: &RunOptions,
         stdio: Stdio,
     ) -> Result<OneOff, StartError> {
         let scratch = self.store.scratch()?;
+        let hold = self.store.hold();
+        let env = launch.environment_of_run(name, None, options);
+        let limits = launch.limits.of(None, self.limits);
         let sandbox = Sandbox {
             scratch: scratch.path().to_owned(),
-            env: launch.environment_with(name, None, env),
-            ..self.sandbox(launch, name, None, argv)?
+            ..self.sandbox(launch, name, env, argv, limits)?
         };
         Ok(OneOff {
             process: self.spawner.spawn(&sandbox, stdio)?,
             scratch,
+            hold,
         })
-    }
-
-    pub(crate) fn limits(&self) -> Limits {
-        self.limits
     }
 
     /// Another process in an instance that runs.
@@ -184,8 +209,9 @@ impl Runtime {
         &self,
         launch: &Launch,
         name: &str,
-        port: Option<u16>,
+        env: Vec<(String, String)>,
         argv: Vec<String>,
+        limits: Limits,
     ) -> Result<Sandbox, StartError> {
         // The image lists them from the bottom up, a sandbox wants the topmost first.
         let layers = launch.image.layers.iter().rev();
@@ -196,10 +222,10 @@ impl Runtime {
             scratch: PathBuf::new(),
             mounts: self.stack.mounts.clone(),
             argv,
-            env: launch.environment(name, port),
+            env,
             cwd: WORKSPACE.to_owned(),
             hostname: name.to_owned(),
-            limits: self.limits,
+            limits,
             lifetime: Lifetime::Bound,
         })
     }

@@ -27,6 +27,7 @@ pub(crate) enum Code {
     H26,
     H27,
     H28,
+    H80,
     H81,
 }
 
@@ -47,6 +48,7 @@ impl Code {
             Code::H26 => "Request Error",
             Code::H27 => "Client Request Interrupted",
             Code::H28 => "Client Connection Idle",
+            Code::H80 => "Maintenance mode",
             Code::H81 => "Blank app",
         }
     }
@@ -61,9 +63,10 @@ impl Code {
         }
     }
 
-    /// The client's doing is a warning.
+    /// The client's doing is a warning, the operator's a notice.
     pub(crate) fn severity(self) -> &'static str {
         match self {
+            Code::H80 => "info",
             Code::H26 | Code::H27 | Code::H28 => "warning",
             _ => "error",
         }
@@ -75,6 +78,10 @@ impl Code {
             Code::H81 => (
                 "There is nothing here yet",
                 "The app has not been deployed. Push it to see it here.",
+            ),
+            Code::H80 => (
+                "Down for maintenance",
+                "The app is being worked on. Try again in a while.",
             ),
             Code::H20 => ("The app is starting", "Try again in a moment."),
             Code::H26 => ("Bad request", "The request's body was malformed."),
@@ -140,8 +147,19 @@ impl Refusal {
     }
 }
 
-pub(crate) fn response(code: Code, request_id: &HeaderValue, accept: Accept) -> Response<Reply> {
-    let (title, text) = code.page();
+/// `own`: the operator's words instead of ours.
+pub(crate) fn response(
+    code: Code,
+    own: Option<&str>,
+    request_id: &HeaderValue,
+    accept: Accept,
+) -> Response<Reply> {
+    let (title, usual) = code.page();
+    let own = own.map(|text| match accept {
+        Accept::Html => escaped(text),
+        Accept::Text => text.to_owned(),
+    });
+    let text = own.as_deref().unwrap_or(usual);
     let id = request_id.to_str().unwrap_or_default();
     let reference = format!("{code:?} {id}");
     let mut response = page(code.status(), title, text, &reference, accept);
@@ -171,7 +189,11 @@ impl Accept {
     }
 }
 
-/// `reference` holds only a code and a request id, which need no escaping.
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;")
+}
+
+/// `text` is HTML where HTML is accepted; `reference` holds only a code and a request id, which need no escaping.
 fn page(
     status: StatusCode,
     title: &str,

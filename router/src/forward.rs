@@ -226,6 +226,7 @@ fn choose(
     loop {
         let endpoints = match &line.route.target {
             Target::Unavailable(why) => return Err(Code::from(*why)),
+            Target::Maintenance(_) => return Err(Code::H80),
             Target::Endpoints(endpoints) => endpoints,
         };
         if balance::is_full(endpoints) {
@@ -392,7 +393,11 @@ fn switch(
 }
 
 fn fail(mut line: RequestLine, code: Code, accept: Accept) -> Response<Reply> {
-    let response = failure::response(code, &line.facts.request_id, accept);
+    let text = match &line.route.target {
+        Target::Maintenance(text) => text.as_deref(),
+        _ => None,
+    };
+    let response = failure::response(code, text, &line.facts.request_id, accept);
     line.facts.bytes = response.body().size_hint().exact().unwrap_or(0);
     line.facts.outcome = Outcome::Failed(code);
     response

@@ -29,6 +29,8 @@ pub enum Backend {
     /// At least one.
     Endpoints(Vec<Endpoint>),
     Unavailable(NoBackend),
+    /// H80: taken off by the operator, whatever runs; what visitors read, or nothing for the usual words.
+    Maintenance(Option<String>),
 }
 
 /// An address that takes requests. Two endpoints are the same when both fields are equal.
@@ -70,6 +72,7 @@ pub(crate) struct RouteState {
 pub(crate) enum Target {
     Endpoints(Box<[Arc<EndpointState>]>),
     Unavailable(NoBackend),
+    Maintenance(Option<String>),
 }
 
 type Shard = HashMap<Box<str>, Arc<RouteState>>;
@@ -92,7 +95,8 @@ struct Known {
 }
 
 impl Table {
-    /// Sets (or replaces) the route of `host`: lower case, without port.
+    /// Sets (or replaces) the route of `host`: lower case, without port. `*.shop.test` is every host below `shop.test`
+    /// that has no route of its own; the longest wins.
     pub fn set(&self, host: &str, route: Route) {
         let mut known = self.inner.lock();
         let target = match route.backend {
@@ -104,6 +108,7 @@ impl Table {
             ),
             Backend::Endpoints(_) => Target::Unavailable(NoBackend::NoWeb),
             Backend::Unavailable(why) => Target::Unavailable(why),
+            Backend::Maintenance(text) => Target::Maintenance(text),
         };
         let state = Arc::new(RouteState {
             app: route.app,
@@ -138,7 +143,13 @@ impl Table {
     }
 
     pub(crate) fn find(&self, host: &str) -> Option<Arc<RouteState>> {
-        self.inner.shard(host).load().get(host).cloned()
+        let exact = |host: &str| self.inner.shard(host).load().get(host).cloned();
+        exact(host).or_else(|| {
+            // From the longest to the shortest: a name has at most 126 dots.
+            let dots = host.match_indices('.').map(|(at, _)| at);
+            let mut wildcards = dots.map(|at| format!("*{}", &host[at..]));
+            wildcards.find_map(|wildcard| exact(&wildcard))
+        })
     }
 
     /// Changes whenever an endpoint has been retired.
@@ -242,7 +253,7 @@ mod tests {
     fn states(table: &Table, host: &str) -> Vec<Arc<EndpointState>> {
         match &table.find(host).expect("a route").target {
             Target::Endpoints(endpoints) => endpoints.to_vec(),
-            Target::Unavailable(why) => panic!("{why:?}"),
+            other => panic!("{other:?}"),
         }
     }
 
@@ -271,6 +282,26 @@ mod tests {
         table.set("c.test", route(&[1]));
         assert!(!state.is_retired());
         assert_eq!(table.hosts(), ["c.test"]);
+    }
+
+    #[test]
+    fn a_wildcard_takes_what_has_no_route_of_its_own() {
+        let table = Table::default();
+        for (port, host) in [(1, "*.test"), (2, "*.a.test"), (3, "b.a.test")] {
+            table.set(host, route(&[port]));
+        }
+        let check = |host: &str, port: Option<u16>| {
+            let found = table.find(host).map(|_| states(&table, host));
+            let found = found.map(|states| states[0].endpoint.address.port());
+            assert_eq!(found, port, "{host}");
+        };
+        check("b.a.test", Some(3));
+        check("c.a.test", Some(2));
+        check("d.c.a.test", Some(2));
+        check("a.test", Some(1));
+        check("test", None);
+        check("b.other", None);
+        check("", None);
     }
 
     #[test]

@@ -14,9 +14,13 @@ transcripts! {
     logs
     releases
     builds
+    tidy
     run
     keys
     help
+    names
+    front
+    completion
     other_branches
     json
     image

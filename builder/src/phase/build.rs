@@ -1,109 +1,130 @@
-//! BUILD, inside the sandbox: runs each buildpack's bin/build in the order of the group, with the environment that the
-//! layers of those before it make (buildpack spec, "Phase #3: Build").
+//! BUILD: runs each buildpack's bin/build in the order of the group, with the environment that the layers of those before
+//! it make (buildpack spec, "Phase #3: Build").
 
 use std::{
     fs, io,
+    os::fd::AsFd as _,
     path::Path,
-    process::{Command, ExitCode, Stdio},
+    process::{Command, Stdio},
 };
 
 use crate::{
-    buildpack::Buildpack,
-    dirs::{Dirs, buildpack_env},
-    env::{BUILD_ROOTS, Env},
-    failure::{Ended, Failure},
+    api::Api,
+    buildpack::{Buildpack, Kind},
+    env::{self, Env, set},
+    failure::{Doing as _, Ended, Failure},
     files::{BadFile, Untrusted},
     group::{Group, Member},
     launch_metadata::{self, LaunchMetadata},
     launch_toml::{BuildToml, LaunchToml},
     layer_toml::{Layer, LayerToml},
-    phase::detect::write_toml,
+    lifecycle::{analyzed::Analyzed, inputs::Inputs},
+    phase::detect::{prepare, write_toml},
     plan::{BuildpackPlan, Plan},
     sbom,
+    scratch::TempDir,
+    target::Target,
 };
 
-/// Body of `/cnb/lifecycle/builder`.
-pub(crate) fn main() -> ExitCode {
-    let dirs = Dirs::of_sandbox();
-    match build(&dirs, &Env::current()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failure.report(&dirs.layers),
+pub(crate) fn build(
+    inputs: &Inputs,
+    group: &Group,
+    mut plan: Plan,
+    analyzed: &Analyzed,
+) -> Result<(), Failure> {
+    let target = analyzed.target().complete();
+    let layers = Untrusted::open(&inputs.layers, &inputs.layers.display().to_string())?;
+    remove_sboms(inputs)?;
+    let mut env = env::of_phase();
+    let mut launch = LaunchMetadata {
+        extensions: group.extensions.clone(),
+        ..LaunchMetadata::default()
+    };
+    for member in &group.group {
+        let buildpack = Buildpack::open(
+            Kind::Buildpack,
+            &inputs.buildpacks,
+            &member.id,
+            &member.version,
+        )?;
+        let asked = plan.of(Kind::Buildpack, &member.id);
+        run(inputs, &env, &target, &buildpack, &asked)?;
+        let results = Results::read(&layers, member, &asked)?;
+        plan.settle(Kind::Buildpack, &member.id, &results.unmet);
+        retire_unused(inputs, member, &results.layers)?;
+        add_layers(&mut env, inputs, member, &results.layers)?;
+        if inputs.api >= Api::of(8) {
+            sbom::collect(&inputs.layers, &layers, &buildpack, &results.layers)?;
+        }
+        if launch.add(member, &results.launch) {
+            let id = &member.id;
+            inputs.log.warn(format_args!(
+                "{id} redefines the default process type, which is none any more"
+            ));
+        }
     }
+    if inputs.api >= Api::of(9) {
+        sbom::write_legacy(&inputs.layers)?;
+    }
+    write_launch(inputs, &launch)
 }
 
-fn build(dirs: &Dirs, env: &Env) -> Result<(), Failure> {
-    let layers = Untrusted::open(&dirs.layers, &dirs.layers.display().to_string())?;
-    let missing = |file: &str| BadFile::new(&layers.shown(file), "is missing");
-    let group: Group = layers
-        .toml("group.toml")?
-        .ok_or_else(|| missing("group.toml"))?;
-    let mut plan: Plan = layers
-        .toml("plan.toml")?
-        .ok_or_else(|| missing("plan.toml"))?;
-    let mut env = env.clone();
-    let mut launch = LaunchMetadata::default();
-    for member in &group.group {
-        let buildpack = Buildpack::open(&dirs.buildpacks, &member.id, &member.version)?;
-        run(dirs, &env, &buildpack, &plan.of(&member.id))?;
-        let results = Results::read(&layers, member, &plan.of(&member.id))?;
-        plan.settle(&member.id, &results.unmet);
-        retire_unused(dirs, member, &results.layers)?;
-        add_layers(&mut env, dirs, member, &results.layers).map_err(Failure::io(format!(
-            "read the environment of {}",
-            member.id
-        )))?;
-        sbom::collect(dirs, &layers, &buildpack, &results.layers)?;
-        launch.add(member, &results.launch);
+/// Of an earlier build.
+fn remove_sboms(inputs: &Inputs) -> Result<(), Failure> {
+    let dir = inputs.layers.join("sbom");
+    match fs::remove_dir_all(&dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result.failing("remove", &dir),
     }
-    write_launch(dirs, &launch)
 }
 
 fn run(
-    dirs: &Dirs,
+    inputs: &Inputs,
     env: &Env,
+    target: &Target,
     buildpack: &Buildpack,
     plan: &BuildpackPlan<'_>,
 ) -> Result<(), Failure> {
     let id = &buildpack.info.id;
     let program = buildpack.dir.join("bin/build");
-    let doing = || Failure::io(format!("run {}", program.display()));
-    let layers = dirs.layers_of(id);
-    fs::create_dir_all(&layers).map_err(doing())?;
-    let plan_file = std::env::temp_dir().join(format!("plan-{}.toml", id.dir_name()));
+    let layers = inputs.layers_of(id);
+    fs::create_dir_all(&layers).failing("make", &layers)?;
+    let scratch = TempDir::new()?;
+    let plan_file = scratch.path().join("plan.toml");
     write_toml(&plan_file, plan)?;
-    let env = env_of(dirs, env, buildpack, &layers, &plan_file).map_err(doing())?;
-    let status = Command::new(&program)
-        .args([&layers, &dirs.platform, &plan_file])
-        .current_dir(&dirs.app)
-        .env_clear()
-        .envs(env.vars())
-        .stdin(Stdio::null())
-        .status()
-        .map_err(doing())?;
-    if status.success() {
-        return Ok(());
+    let mut env = env.clone();
+    prepare(&mut env, inputs, target, buildpack).failing("prepare the environment of", &program)?;
+    if buildpack.api >= Api::of(8) {
+        set(&mut env, "CNB_LAYERS_DIR", &layers);
+        set(&mut env, "CNB_BP_PLAN_PATH", &plan_file);
     }
-    Err(Failure::BuildpackFailed {
-        buildpack: id.clone(),
-        exit: Ended::from(status),
-    })
+    let ended = execute(
+        &program,
+        &[&layers, &inputs.platform, &plan_file],
+        &inputs.app,
+        &env,
+    );
+    match ended.failing("run", &program)? {
+        Ended::Status(0) => Ok(()),
+        exit => Err(Failure::BuildpackFailed {
+            buildpack: id.clone(),
+            exit,
+        }),
+    }
 }
 
-fn env_of(
-    dirs: &Dirs,
-    env: &Env,
-    buildpack: &Buildpack,
-    layers: &Path,
-    plan: &Path,
-) -> io::Result<Env> {
-    let mut env = env.clone();
-    if !buildpack.info.clear_env {
-        env.add_platform(&dirs.env())?;
-    }
-    buildpack_env(&mut env, dirs, &buildpack.dir);
-    env.set("CNB_LAYERS_DIR", layers);
-    env.set("CNB_BP_PLAN_PATH", plan);
-    Ok(env)
+/// Its standard error goes where its standard output goes, so that their lines stay in order.
+pub(crate) fn execute(program: &Path, args: &[&Path], app: &Path, env: &Env) -> io::Result<Ended> {
+    let stdout = io::stdout().as_fd().try_clone_to_owned()?;
+    let status = Command::new(program)
+        .args(args)
+        .current_dir(app)
+        .env_clear()
+        .envs(env::vars(env))
+        .stdin(Stdio::null())
+        .stderr(stdout)
+        .status()?;
+    Ok(Ended::from(status))
 }
 
 /// What a buildpack has left.
@@ -136,38 +157,39 @@ impl Results {
 }
 
 /// A layer that is for nothing is moved out of sight of later buildpacks.
-fn retire_unused(dirs: &Dirs, member: &Member, layers: &[Layer]) -> Result<(), Failure> {
+fn retire_unused(inputs: &Inputs, member: &Member, layers: &[Layer]) -> Result<(), Failure> {
     for (name, layer) in layers {
-        let dir = dirs.layers_of(&member.id).join(name);
+        let dir = inputs.layers_of(&member.id).join(name);
         if layer.types.is_used() || fs::symlink_metadata(&dir).is_err() {
             continue;
         }
-        let ignored = dirs.layers_of(&member.id).join(format!("{name}.ignore"));
+        let ignored = inputs.layers_of(&member.id).join(format!("{name}.ignore"));
         match fs::rename(&dir, &ignored) {
             // A restored layer lies in a lower directory of an overlay, which cannot be renamed.
             Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {}
-            result => result.map_err(Failure::io(format!("rename {}", dir.display())))?,
+            result => result.failing("rename", &dir)?,
         }
     }
     Ok(())
 }
 
-fn add_layers(env: &mut Env, dirs: &Dirs, member: &Member, layers: &[Layer]) -> io::Result<()> {
-    for (name, layer) in layers {
-        if layer.types.build {
-            let dir = dirs.layers_of(&member.id).join(name);
-            env.add_roots(&dir, BUILD_ROOTS);
-            env.add_dir(&dir.join("env"))?;
-            env.add_dir(&dir.join("env.build"))?;
-        }
+fn add_layers(
+    env: &mut Env,
+    inputs: &Inputs,
+    member: &Member,
+    layers: &[Layer],
+) -> Result<(), Failure> {
+    for (name, _) in layers.iter().filter(|(_, layer)| layer.types.build) {
+        let dir = inputs.layers_of(&member.id).join(name);
+        env::add_layer(env, &dir).failing("read the environment of", &dir)?;
     }
     Ok(())
 }
 
-fn write_launch(dirs: &Dirs, launch: &LaunchMetadata) -> Result<(), Failure> {
-    let path = dirs.layers.join(launch_metadata::FILE);
-    let dir = path.parent().unwrap_or(&dirs.layers);
+fn write_launch(inputs: &Inputs, launch: &LaunchMetadata) -> Result<(), Failure> {
+    let path = inputs.layers.join(launch_metadata::FILE);
+    let dir = path.parent().unwrap_or(&inputs.layers);
     fs::create_dir_all(dir)
-        .and_then(|()| fs::write(&path, launch.to_toml()))
-        .map_err(Failure::io(format!("write {}", path.display())))
+        .and_then(|()| fs::write(&path, launch.to_toml(inputs.api)))
+        .failing("write", &path)
 }

@@ -1,178 +1,383 @@
-//! DETECT, inside the sandbox: which buildpacks take part, and the plan between them.
+//! DETECT: which buildpacks take part, and the plan between them.
 //!
-//! Reads `order.toml`; runs each group's bin/detect side by side; the first group that passes and fits is written to
-//! `group.toml` and `plan.toml` (buildpack spec, "Phase #1: Detection").
+//! Walks `order.toml` group by group, composite buildpacks spread out; runs each trial group's bin/detect side by side, each
+//! once; the first trial that passes and fits is written to `group.toml` and `plan.toml` (buildpack spec, "Phase #1:
+//! Detection").
+
+mod program;
 
 use std::{
     collections::HashMap,
     fs,
-    io::{self, Read as _, Write as _},
+    io::{self, Write as _},
     path::Path,
-    process::{Command, ExitCode, Stdio},
     thread,
 };
 
 use serde::Serialize;
 
+pub(crate) use self::program::prepare;
+use self::program::{Outcome, run};
 use crate::{
-    buildpack::Buildpack,
-    dirs::{Dirs, buildpack_env},
-    env::Env,
-    failure::{Ended, Failure, Tried},
-    files::{BadFile, Untrusted},
+    api::Api,
+    buildpack::{Buildpack, Kind},
+    env::{self, Env},
+    failure::{Doing as _, Ended, Failure, Tried},
     group::Group,
     id::{BuildpackId, Version},
-    order::{Candidate, Order, OrderGroup},
-    plan::{self, DetectPlan, Misfit, Passed, Provider, Resolved},
+    lifecycle::{analyzed::Analyzed, inputs::Inputs},
+    order::{Candidate, Order, OrderGroup, System},
+    plan::{self, Misfit, Passed, Plan, Provider, Resolved},
+    target::Target,
 };
 
-/// Of one bin/detect; what it prints beyond is dropped.
-const OUTPUT_BYTES_MAX: u64 = 256 * 1024;
-/// "This buildpack does not apply" (buildpack spec, "Detection").
-const NOT_FOR_ME: Ended = Ended::Status(100);
+/// How deep composite buildpacks may stand in one another; one that contains itself has no end.
+const DEPTH_MAX: usize = 32;
+/// Nested orders multiply.
+const TRIALS_MAX: usize = 10_000;
+/// Programs that run at the same time.
+const PARALLEL_MAX: usize = 64;
 
-/// Body of `/cnb/lifecycle/detector`.
-pub(crate) fn main() -> ExitCode {
-    let dirs = Dirs::of_sandbox();
-    match detect(&dirs, &Env::current()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failure.report(&dirs.layers),
+/// The result is in the files that `inputs` names, and for the creator in its hands.
+pub(crate) fn detect(inputs: &Inputs) -> Result<(Group, Plan), Failure> {
+    let mut order = Order::read(&inputs.order)?;
+    if inputs.api >= Api::of(15) {
+        order.add(&System::read(&inputs.system)?);
     }
-}
-
-fn detect(dirs: &Dirs, env: &Env) -> Result<(), Failure> {
-    let order = Order::read(&dirs.order)?;
-    let mut detection = Detection::open(dirs, env, &order)?;
-    let mut misfit = None;
-    for group in &order.order {
-        detection.run(group)?;
-        let Some(passed) = detection.passed(group) else {
-            continue;
-        };
-        match plan::resolve(&passed) {
-            Ok(resolved) => return detection.write(resolved),
-            Err(why) => misfit = why.or(misfit),
-        }
+    let analyzed = Analyzed::read(&inputs.analyzed)?.unwrap_or_default();
+    let mut detection = Detection::new(inputs, &order.extensions, analyzed.target().complete());
+    // Every buildpack has to be there before the first is run.
+    for candidate in order.candidates() {
+        detection.open(candidate)?;
     }
-    Err(detection.nothing(misfit))
+    let start = match order.extensions.is_empty() {
+        true => vec![],
+        false => vec![Element::Extensions],
+    };
+    match detection.search(&order.order, &start)? {
+        Search::Found(resolved) => detection.write(&resolved),
+        Search::Nothing { failed } => Err(detection.nothing(failed)),
+    }
 }
 
 struct Detection<'a> {
-    dirs: &'a Dirs,
-    env: &'a Env,
+    inputs: &'a Inputs,
+    extensions: &'a [OrderGroup],
+    target: Target,
+    env: Env,
     /// In the order of their first appearance.
-    buildpacks: Vec<Buildpack>,
+    opened: Vec<Buildpack>,
     /// Each runs once, however many groups name it.
-    results: HashMap<(BuildpackId, Version), Outcome>,
+    outcomes: HashMap<Key, Outcome>,
+    trials: usize,
+    misfit: Option<Misfit>,
 }
 
-struct Outcome {
-    exit: Ended,
-    output: Vec<u8>,
-    plan: DetectPlan,
+type Key = (Kind, BuildpackId, Version);
+
+/// Of a group that is being spread out.
+#[derive(Debug, Clone)]
+enum Element {
+    One(Candidate),
+    /// The alternatives of the extensions, which stand before every group.
+    Extensions,
+}
+
+enum Search {
+    Found(Resolved),
+    /// Whether a buildpack could not tell.
+    Nothing {
+        failed: bool,
+    },
 }
 
 impl<'a> Detection<'a> {
-    /// Every buildpack of the order has to be there before the first is run.
-    fn open(dirs: &'a Dirs, env: &'a Env, order: &Order) -> Result<Self, BadFile> {
-        let open = |one: &Candidate| Buildpack::open(&dirs.buildpacks, &one.id, &one.version);
-        Ok(Self {
-            dirs,
-            env,
-            buildpacks: order
-                .candidates()
-                .into_iter()
-                .map(open)
-                .collect::<Result<_, _>>()?,
-            results: HashMap::new(),
-        })
+    fn new(inputs: &'a Inputs, extensions: &'a [OrderGroup], target: Target) -> Self {
+        Self {
+            inputs,
+            extensions,
+            target,
+            env: env::of_phase(),
+            opened: vec![],
+            outcomes: HashMap::new(),
+            trials: 0,
+            misfit: None,
+        }
     }
 
-    fn run(&mut self, group: &OrderGroup) -> Result<(), Failure> {
+    /// The groups of `order.toml`, with `start` before each.
+    fn search(&mut self, order: &[OrderGroup], start: &[Element]) -> Result<Search, Failure> {
+        let mut failed = false;
+        for group in order {
+            let group = group.group.iter().cloned().map(Element::One);
+            let elements: Vec<Element> = start.iter().cloned().chain(group).collect();
+            match self.group(&elements, &[], 0)? {
+                Search::Nothing { failed: this } => failed |= this,
+                found @ Search::Found(_) => return Ok(found),
+            }
+        }
+        Ok(Search::Nothing { failed })
+    }
+
+    /// Alternatives in the place of one element, `rest` behind each; without any of them, if that may be.
+    fn alternatives(
+        &mut self,
+        order: &[OrderGroup],
+        done: &[Candidate],
+        rest: &[Element],
+        optional: bool,
+        depth: usize,
+    ) -> Result<Search, Failure> {
+        if depth > DEPTH_MAX {
+            return Err(Failure::Refused(format!(
+                "composite buildpacks stand more than {DEPTH_MAX} deep in one another; does one contain itself?"
+            )));
+        }
+        let mut failed = false;
+        for group in order {
+            let group = group.group.iter().cloned();
+            let group = group.map(|one| {
+                Element::One(Candidate {
+                    optional: one.optional || one.extension,
+                    ..one
+                })
+            });
+            let elements: Vec<Element> = group.chain(rest.iter().cloned()).collect();
+            match self.group(&elements, done, depth)? {
+                Search::Nothing { failed: this } => failed |= this,
+                found @ Search::Found(_) => return Ok(found),
+            }
+        }
+        if optional {
+            return self.group(rest, done, depth);
+        }
+        Ok(Search::Nothing { failed })
+    }
+
+    /// Spreads the elements out, left to right, behind those that are `done`; a group without composites is tried.
+    fn group(
+        &mut self,
+        elements: &[Element],
+        done: &[Candidate],
+        depth: usize,
+    ) -> Result<Search, Failure> {
+        let mut done = done.to_vec();
+        for (at, element) in elements.iter().enumerate() {
+            let rest = &elements[at + 1..];
+            let Element::One(candidate) = element else {
+                let extensions = self.extensions;
+                return self.alternatives(extensions, &done, rest, true, depth + 1);
+            };
+            let is_same = |other: &Candidate| {
+                other.id == candidate.id && other.extension == candidate.extension
+            };
+            if done.iter().any(is_same) {
+                continue;
+            }
+            let buildpack = self.open(candidate)?;
+            if !buildpack.order.is_empty() {
+                let order = buildpack.order.clone();
+                return self.alternatives(&order, &done, rest, candidate.optional, depth + 1);
+            }
+            if self.suits(candidate)? {
+                done.push(candidate.clone());
+            }
+        }
+        self.trials += 1;
+        if self.trials > TRIALS_MAX {
+            let what = format!("the order stands for more than {TRIALS_MAX} groups of buildpacks");
+            return Err(Failure::Refused(what));
+        }
+        self.run(&done)?;
+        Ok(self.judge(&done))
+    }
+
+    /// Once from the disk.
+    fn open(&mut self, candidate: &Candidate) -> Result<&Buildpack, Failure> {
+        let is_it = |buildpack: &Buildpack| key_of(buildpack) == key(candidate);
+        if let Some(at) = self.opened.iter().position(is_it) {
+            return Ok(&self.opened[at]);
+        }
+        let kind = candidate.kind();
+        let folder = match kind {
+            Kind::Buildpack => &self.inputs.buildpacks,
+            Kind::Extension => &self.inputs.extensions,
+        };
+        let buildpack = Buildpack::open(kind, folder, &candidate.id, &candidate.version)?;
+        self.opened.push(buildpack);
+        Ok(&self.opened[self.opened.len() - 1])
+    }
+
+    /// Whether it belongs to the group at all. One that must, and is made for another target, is taken as failed.
+    fn suits(&mut self, candidate: &Candidate) -> Result<bool, Failure> {
+        let (inputs, target) = (self.inputs, self.target.clone());
+        let buildpack = self.open(candidate)?;
+        let targets = &buildpack.targets;
+        let is_made_for_it =
+            targets.is_empty() || targets.iter().any(|wanted| target.suits(wanted));
+        let is_for_env = buildpack.is_for(&inputs.exec_env);
+        if inputs.api >= Api::of(12) && !is_made_for_it && !candidate.optional {
+            let why = format!("is not made for {} {}", target.os, target.arch);
+            self.outcomes
+                .insert(key(candidate), Outcome::unusable(why, vec![]));
+            return Ok(true);
+        }
+        if inputs.api >= Api::of(15) && !is_for_env {
+            inputs.log.debug(format_args!(
+                "{} is not for {}",
+                candidate.id, inputs.exec_env
+            ));
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    fn run(&mut self, group: &[Candidate]) -> Result<(), Failure> {
         let new = group
-            .group
             .iter()
-            .filter(|one| !self.results.contains_key(&key(one)));
+            .filter(|one| !self.outcomes.contains_key(&key(one)));
         let new: Vec<&Candidate> = new.collect();
-        let outcomes: Vec<Result<Outcome, Failure>> = thread::scope(|scope| {
-            let runs: Vec<_> = new
-                .iter()
-                .filter_map(|one| self.buildpack(one))
-                .map(|buildpack| scope.spawn(|| run_one(self.dirs, self.env, buildpack)))
-                .collect();
-            let joined = runs.into_iter().map(|run| run.join());
-            joined
-                .map(|outcome| outcome.unwrap_or_else(|_| Err(panicked())))
-                .collect()
-        });
-        for (one, outcome) in new.into_iter().zip(outcomes) {
-            self.results.insert(key(one), outcome?);
+        for some in new.chunks(PARALLEL_MAX) {
+            let outcomes: Vec<Outcome> = thread::scope(|scope| {
+                let runs: Vec<_> = some
+                    .iter()
+                    .filter_map(|one| {
+                        self.opened
+                            .iter()
+                            .find(|buildpack| key_of(buildpack) == key(one))
+                    })
+                    .map(|buildpack| {
+                        scope.spawn(|| run(self.inputs, &self.env, &self.target, buildpack))
+                    })
+                    .collect();
+                let joined = runs.into_iter().map(|run| run.join());
+                joined
+                    .map(|outcome| {
+                        outcome.unwrap_or_else(|_| Outcome::unusable("a thread panicked", vec![]))
+                    })
+                    .collect()
+            });
+            self.outcomes
+                .extend(some.iter().map(|one| key(one)).zip(outcomes));
         }
         Ok(())
     }
 
-    fn buildpack(&self, one: &Candidate) -> Option<&Buildpack> {
-        let wanted =
-            |other: &&Buildpack| other.info.id == one.id && other.info.version == one.version;
-        self.buildpacks.iter().find(wanted)
-    }
-
-    /// The buildpacks of a group that passed; `None` when one that must did not.
-    fn passed(&self, group: &OrderGroup) -> Option<Vec<Passed>> {
+    fn judge(&mut self, group: &[Candidate]) -> Search {
         let mut passed = Vec::new();
-        for one in &group.group {
-            let outcome = self.results.get(&key(one))?;
+        let (mut fits, mut failed) = (true, false);
+        for one in group {
+            let Some(outcome) = self.outcomes.get(&key(one)) else {
+                continue;
+            };
             if outcome.exit == Ended::Status(0) {
                 passed.push(Passed {
                     provider: Provider {
                         id: one.id.clone(),
                         version: one.version.clone(),
+                        extension: one.extension,
                     },
                     optional: one.optional,
                     plan: outcome.plan.clone(),
                 });
-            } else if !one.optional {
-                return None;
+            } else {
+                fits &= one.optional;
+                failed |= outcome.exit.is_failure();
             }
         }
-        Some(passed)
+        if !fits {
+            return Search::Nothing { failed };
+        }
+        match plan::resolve(&passed) {
+            Ok(resolved) => Search::Found(resolved),
+            Err(why) => {
+                self.misfit = why.or(self.misfit.take());
+                Search::Nothing { failed: false }
+            }
+        }
     }
 
-    fn write(&self, resolved: Resolved) -> Result<(), Failure> {
-        let members = resolved.members.iter().filter_map(|provider| {
-            let wanted = |buildpack: &&Buildpack| {
-                buildpack.info.id == provider.id && buildpack.info.version == provider.version
-            };
-            self.buildpacks.iter().find(wanted).map(Buildpack::member)
-        });
-        let group = Group {
-            group: members.collect(),
+    fn write(&self, resolved: &Resolved) -> Result<(Group, Plan), Failure> {
+        let members = |extension: bool| {
+            let providers = resolved
+                .members
+                .iter()
+                .filter(move |provider| provider.extension == extension);
+            let opened = providers.filter_map(move |provider| {
+                let wanted = |buildpack: &&Buildpack| {
+                    let info = &buildpack.info;
+                    (buildpack.kind == Kind::Extension) == extension
+                        && info.id == provider.id
+                        && info.version == provider.version
+                };
+                self.opened.iter().find(wanted)
+            });
+            opened.map(Buildpack::member).collect()
         };
-        write_toml(&self.dirs.layers.join("group.toml"), &group)?;
-        write_toml(&self.dirs.layers.join("plan.toml"), &resolved.plan)
+        let group = Group {
+            group: members(false),
+            extensions: members(true),
+        };
+        let width = group
+            .group
+            .iter()
+            .map(|member| member.id.as_str().len())
+            .max()
+            .unwrap_or(0);
+        for member in &group.group {
+            self.inputs.log.info(format_args!(
+                "{:width$} {}",
+                member.id.as_str(),
+                member.version
+            ));
+        }
+        self.debug_outputs();
+        write_toml(&self.inputs.group, &group)?;
+        write_toml(&self.inputs.plan, &resolved.plan)?;
+        Ok((group, resolved.plan.clone()))
+    }
+
+    fn debug_outputs(&self) {
+        for buildpack in &self.opened {
+            if let Some(outcome) = self.outcomes.get(&key_of(buildpack)) {
+                let (id, exit) = (&buildpack.info.id, outcome.exit);
+                self.inputs
+                    .log
+                    .debug(format_args!("======== {id}: {exit} ========"));
+                self.inputs
+                    .log
+                    .debug(String::from_utf8_lossy(&outcome.output));
+            }
+        }
     }
 
     /// Shows what the buildpacks that failed have said, and accounts for all of them.
-    fn nothing(&self, misfit: Option<Misfit>) -> Failure {
-        let mut failed = false;
+    fn nothing(&self, failed: bool) -> Failure {
         let mut tried = Vec::new();
-        for buildpack in &self.buildpacks {
-            let key = (buildpack.info.id.clone(), buildpack.info.version.clone());
-            let Some(outcome) = self.results.get(&key) else {
+        for buildpack in &self.opened {
+            let (_, id, version) = key_of(buildpack);
+            let Some(outcome) = self.outcomes.get(&key_of(buildpack)) else {
                 continue;
             };
-            if !matches!(outcome.exit, Ended::Status(0) | NOT_FOR_ME) {
-                failed = true;
-            }
             if outcome.exit != Ended::Status(0) {
-                // The sandbox's output: nothing is lost if nobody reads it.
+                let log = self.inputs.log;
+                log.info(format_args!(
+                    "======== {id}@{version}: {} ========",
+                    outcome.exit
+                ));
+                // Nothing is lost if nobody reads it.
                 _ = io::stdout().write_all(&outcome.output);
+                if let Some(why) = &outcome.why {
+                    log.info(why);
+                }
             }
-            let misfit = misfit.as_ref().filter(|misfit| misfit.id == key.0);
+            let misfit = self.misfit.as_ref().filter(|misfit| misfit.id == id);
             tried.push(Tried {
-                misfit: misfit.map(|misfit| misfit.why.clone()),
-                id: key.0,
-                version: key.1,
+                misfit: misfit
+                    .map(|misfit| misfit.why.clone())
+                    .or(outcome.why.clone()),
+                id,
+                version,
                 exit: outcome.exit,
                 wants: buildpack.detects.clone(),
             });
@@ -185,79 +390,21 @@ impl<'a> Detection<'a> {
     }
 }
 
-fn key(one: &Candidate) -> (BuildpackId, Version) {
-    (one.id.clone(), one.version.clone())
+fn key(one: &Candidate) -> Key {
+    (one.kind(), one.id.clone(), one.version.clone())
 }
 
-fn panicked() -> Failure {
-    Failure::io("run bin/detect")(io::Error::other("a thread panicked"))
+fn key_of(buildpack: &Buildpack) -> Key {
+    let info = &buildpack.info;
+    (buildpack.kind, info.id.clone(), info.version.clone())
 }
 
-fn run_one(dirs: &Dirs, env: &Env, buildpack: &Buildpack) -> Result<Outcome, Failure> {
-    let program = buildpack.dir.join("bin/detect");
-    let doing = || Failure::io(format!("run {}", program.display()));
-    let scratch = std::env::temp_dir().join(format!("detect-{}", buildpack.info.id.dir_name()));
-    fs::create_dir_all(&scratch).map_err(doing())?;
-    let plan = scratch.join("plan.toml");
-    fs::write(&plan, "").map_err(doing())?;
-    let env = env_of(dirs, env, buildpack, &plan).map_err(doing())?;
-    let (mut reader, writer) = io::pipe().map_err(doing())?;
-    let mut command = Command::new(&program);
-    command
-        .args([&dirs.platform, &plan])
-        .current_dir(&dirs.app)
-        .env_clear()
-        .envs(env.vars())
-        .stdin(Stdio::null())
-        .stdout(writer.try_clone().map_err(doing())?)
-        .stderr(writer);
-    let mut child = command.spawn().map_err(doing())?;
-    // It holds the writing ends; the output would never end.
-    drop(command);
-    let mut output = Vec::new();
-    (&mut reader)
-        .take(OUTPUT_BYTES_MAX)
-        .read_to_end(&mut output)
-        .and_then(|_| io::copy(&mut reader, &mut io::sink()))
-        .map_err(doing())?;
-    let exit = Ended::from(child.wait().map_err(doing())?);
-    let plan = if exit == Ended::Status(0) {
-        read_plan(&scratch, buildpack)?
-    } else {
-        DetectPlan::default()
-    };
-    Ok(Outcome { exit, output, plan })
-}
-
-fn env_of(dirs: &Dirs, env: &Env, buildpack: &Buildpack, plan: &Path) -> io::Result<Env> {
-    let mut env = env.clone();
-    if !buildpack.info.clear_env {
-        env.add_platform(&dirs.env())?;
+pub(crate) fn write_toml(path: &Path, value: &impl Serialize) -> Result<(), Failure> {
+    if let Some(dir) = path.parent() {
+        fs::create_dir_all(dir).failing("make", dir)?;
     }
-    buildpack_env(&mut env, dirs, &buildpack.dir);
-    env.set("CNB_BUILD_PLAN_PATH", plan);
-    Ok(env)
-}
-
-/// Named in errors after the buildpack, because the path means nothing to anybody.
-fn read_plan(scratch: &Path, buildpack: &Buildpack) -> Result<DetectPlan, BadFile> {
-    let shown = format!("build plan of {}", buildpack.info.id);
-    let named = |bad: BadFile| BadFile {
-        file: shown.clone(),
-        ..bad
-    };
-    let plan: DetectPlan = Untrusted::open(scratch, "")
-        .and_then(|scratch| scratch.toml("plan.toml"))
-        .map_err(named)?
-        .unwrap_or_default();
-    plan.check(&shown)?;
-    Ok(plan)
-}
-
-pub(super) fn write_toml(path: &Path, value: &impl Serialize) -> Result<(), Failure> {
-    let doing = Failure::io(format!("write {}", path.display()));
     toml::to_string(value)
         .map_err(io::Error::other)
         .and_then(|text| fs::write(path, text))
-        .map_err(doing)
+        .failing("write", path)
 }

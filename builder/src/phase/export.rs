@@ -14,7 +14,8 @@ use container::{
 };
 
 use crate::{
-    Builder, api,
+    Builder,
+    api::PLATFORM_NEWEST,
     cache::Cache,
     dirs::{APP, LAYERS, LIFECYCLE, PATH, PROCESS},
     error::{BuildError, Doing as _},
@@ -25,7 +26,7 @@ use crate::{
     layers::Layers,
     lifecycle_dir::launcher_layer,
     metadata::{
-        self, BuildMetadata, LifecycleMetadata, RunImage, Sha, StackMetadata, StackRunImage,
+        self, BuildMetadata, LifecycleMetadata, RunImage, RunImageNames, Sha, StackMetadata,
         go_json, project,
     },
     sandboxed::Watch,
@@ -82,26 +83,29 @@ impl Export<'_> {
         }
         let sbom = self.sbom(&left, &mut image)?;
         let app = self.app(&mut image)?;
-        let launcher = launcher_layer(&self.builder.store, &self.builder.lifecycle)?;
+        let launcher = launcher_layer(&self.builder.store)?;
         image.push(launcher, "Buildpacks Application Launcher");
         let config = self.config(&launch, &mut image)?;
         let process_types = self.process_types(&launch, &mut image)?;
+        let names = RunImageNames {
+            image: self.builder.stack.id.clone(),
+            mirrors: vec![],
+        };
         let lifecycle = LifecycleMetadata {
-            app: vec![Sha { sha: app }],
+            app: vec![Sha { sha: Some(app) }],
             sbom,
             buildpacks,
-            config: Sha { sha: config },
-            launcher: Sha { sha: launcher },
+            config: Sha { sha: Some(config) },
+            launcher: Sha {
+                sha: Some(launcher),
+            },
             process_types,
             run_image: RunImage {
-                top_layer: self.builder.stack.base_layer,
+                top_layer: Some(self.builder.stack.base_layer),
                 reference: self.builder.stack.id.clone(),
+                names: names.clone(),
             },
-            stack: StackMetadata {
-                run_image: StackRunImage {
-                    image: self.builder.stack.id.clone(),
-                },
-            },
+            stack: Some(StackMetadata { run_image: names }),
         };
         self.watch.check()?;
         let labels = self.labels(&launch, &lifecycle)?;
@@ -134,7 +138,7 @@ impl Export<'_> {
         let at = format!("{LAYERS}/sbom/launch");
         let sha = self.commit(Tree::Whole(&dir), &at, Form::Dir)?;
         image.push(sha, "Software Bill-of-Materials");
-        Ok(Some(Sha { sha }))
+        Ok(Some(Sha { sha: Some(sha) }))
     }
 
     fn app(&self, image: &mut Layering) -> Result<Digest, BuildError> {
@@ -148,7 +152,7 @@ impl Export<'_> {
         let dir = self.work.path("config");
         make_dir(&dir)?;
         let (_, file) = launch_metadata::FILE.split_once('/').unwrap_or_default();
-        write_file(&dir.join(file), launch.to_toml())?;
+        write_file(&dir.join(file), launch.to_toml(PLATFORM_NEWEST))?;
         let at = format!("{LAYERS}/config");
         let sha = self.commit(Tree::Whole(&dir), &at, Form::Dir)?;
         image.push(sha, "Buildpacks Launcher Config");
@@ -160,9 +164,9 @@ impl Export<'_> {
         &self,
         launch: &LaunchMetadata,
         image: &mut Layering,
-    ) -> Result<Option<Sha>, BuildError> {
+    ) -> Result<Sha, BuildError> {
         if launch.processes.is_empty() {
-            return Ok(None);
+            return Ok(Sha::default());
         }
         let dir = self.work.path("process");
         make_dir(&dir)?;
@@ -175,7 +179,7 @@ impl Export<'_> {
             .store()
             .commit_layer(Tree::Whole(&dir), PROCESS, ROOT, Form::Dir)?;
         image.push(sha, "Buildpacks Process Types");
-        Ok(Some(Sha { sha }))
+        Ok(Sha { sha: Some(sha) })
     }
 
     /// Ours go over the buildpacks': the next build mounts the layers that they name, so a build that could choose them
@@ -197,7 +201,7 @@ impl Export<'_> {
             (metadata::LIFECYCLE, write(go_json(lifecycle))?),
             (
                 metadata::BUILD,
-                write(go_json(&BuildMetadata::new(launch)))?,
+                write(BuildMetadata::new(launch, PLATFORM_NEWEST).to_json(PLATFORM_NEWEST))?,
             ),
             (
                 metadata::PROJECT,
@@ -253,7 +257,7 @@ fn image_config(
             format!("PATH={PROCESS}:{LIFECYCLE}:{PATH}"),
             format!("CNB_LAYERS_DIR={LAYERS}"),
             format!("CNB_APP_DIR={APP}"),
-            format!("CNB_PLATFORM_API={}", api::PLATFORM),
+            format!("CNB_PLATFORM_API={PLATFORM_NEWEST}"),
             "CNB_DEPRECATION_MODE=quiet".to_owned(),
         ],
         entrypoint: vec![entrypoint],

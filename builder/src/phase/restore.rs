@@ -122,8 +122,8 @@ impl Restore<'_> {
     }
 
     fn restore_sbom(&self, layers: &Layers, dir: &str, name: &str) -> Result<(), BuildError> {
-        let sbom = self.previous.and_then(|image| image.sbom.as_ref());
-        let Some(tree) = sbom.and_then(|sbom| self.store.layer(&sbom.sha)) else {
+        let sbom = self.previous.and_then(|image| image.sbom?.sha);
+        let Some(tree) = sbom.and_then(|sha| self.store.layer(&sha)) else {
             return Ok(());
         };
         let from = tree.join("layers/sbom/launch");

@@ -78,7 +78,7 @@ types deps.toml launch cache build; [ -z \"$FAIL\" ]",
     assert_eq!(one.image, two.image);
     assert_eq!(state(&layers), before, "nothing in the store was written");
     assert!(
-        text.contains("# Image of 5 layers, 4 of them unchanged"),
+        text.contains("# Image of 6 layers, 5 of them unchanged"),
         "{text}"
     );
 }

@@ -15,7 +15,7 @@ pub(crate) const CASES: &[Case] = &[
     ("unmet without a requirer is an error", unmet_unknown),
     ("nothing detected: every buildpack says why", nothing),
     ("a buildpack that cannot tell is named", cannot_tell),
-    ("a composite buildpack is refused", composite),
+    ("a composite buildpack stands for its groups", composite),
     ("detection cannot change the app", read_only),
 ];
 
@@ -138,12 +138,28 @@ fn cannot_tell(world: &World) {
 }
 
 fn composite(world: &World) {
-    world.buildpack_of("0.10", "acme/a", "[[order]]\n", "exit 0", "");
-    world.order(&["acme/a"]);
+    let order = "[[order]]
+[[order.group]]
+id = 'acme/no'
+version = '1'
+[[order]]
+[[order.group]]
+id = 'acme/yes'
+version = '1'
+";
+    world.buildpack_of("0.10", "acme/all", order, "", "");
+    world.buildpack("acme/no", "exit 100", "");
+    world.buildpack("acme/yes", "exit 0", "echo building yes");
+    world.buildpack("acme/last", "exit 0", "echo building last");
+    world.order(&["acme/all", "acme/last"]);
+    let (_, text) = world.built(With::default());
+    assert!(text.contains("building yes\nbuilding last"), "{text}");
+    let itself = "[[order]]\n[[order.group]]\nid = 'acme/all'\nversion = '1'\n";
+    world.buildpack_of("0.10", "acme/all", itself, "", "");
     let (error, _) = world.failed(With::default());
     assert_eq!(
         error.to_string(),
-        "/cnb/buildpacks/acme_a/1/buildpack.toml: composite buildpacks are not supported yet"
+        "composite buildpacks stand more than 32 deep in one another; does one contain itself?"
     );
 }
 

@@ -69,6 +69,7 @@ build = true' > $1/x.toml",
         [
             "Stack: slipway.host",
             "Layer: 'code', Created by buildpack: acme/a@1",
+            "Software Bill-of-Materials",
             "Application Layer",
             "Buildpacks Application Launcher",
             "Buildpacks Launcher Config",
@@ -321,7 +322,7 @@ fn bad_file(world: &World) {
     assert!(
         error
             .to_string()
-            .starts_with("build plan of acme/a, line 1: "),
+            .contains("acme/a (build plan of acme/a, line 1: "),
         "{error}"
     );
 }

@@ -109,12 +109,12 @@ command = [\"no-such-program\"]' > $1/launch.toml",
         (
             &["/cnb/process/web"][..],
             &[][..],
-            "launcher: no-such-program: No such file or directory",
+            "launcher: no-such-program: not found in PATH",
         ),
         (
             &["/cnb/process/web"],
             &[("BREAK", "1")],
-            "launcher: /layers/acme_a/x/exec.d/e: ended with exit status: 1",
+            "launcher: /layers/acme_a/x/exec.d/e: ended with exit status 1",
         ),
         (
             &["/cnb/lifecycle/launcher"],

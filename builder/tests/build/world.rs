@@ -256,6 +256,7 @@ impl World {
 }
 
 /// What a build has shown: `# step`, `- detail`, and the buildpacks' own lines.
+#[derive(Default)]
 pub(crate) struct Shown {
     pub(crate) text: String,
     pub(crate) bytes: usize,

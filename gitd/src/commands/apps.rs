@@ -1,10 +1,10 @@
-//! `apps`: list, create, show and destroy.
+//! `apps`: list, create, show, rename, clone, hand over and destroy.
 
 use clap::Args;
 use release::{App, AppName};
 use serde::Serialize;
 
-use super::Env;
+use super::{Env, lock};
 use crate::{
     errors::{Failure, USAGE},
     output::{self, ago, timestamp},
@@ -12,6 +12,7 @@ use crate::{
 
 /// List the apps
 #[derive(Args)]
+#[command(after_help = "Example:\n  apps --json")]
 pub(super) struct List {
     /// Print JSON
     #[arg(long)]
@@ -20,6 +21,7 @@ pub(super) struct List {
 
 /// Create an app
 #[derive(Args)]
+#[command(after_help = "Example:\n  apps:create shop")]
 pub(super) struct Create {
     /// Lower-case letters, digits and dashes, at most 30
     name: AppName,
@@ -30,6 +32,7 @@ pub(super) struct Create {
 
 /// Show where an app is and what it runs
 #[derive(Args)]
+#[command(after_help = "Example:\n  apps:info shop")]
 pub(super) struct Info {
     app: AppName,
     /// Print JSON
@@ -39,6 +42,7 @@ pub(super) struct Info {
 
 /// Destroy an app, with its releases, config, logs and repository
 #[derive(Args)]
+#[command(after_help = "Example:\n  apps:destroy shop --confirm shop")]
 pub(super) struct Destroy {
     app: AppName,
     /// The app's name once more
@@ -49,6 +53,37 @@ pub(super) struct Destroy {
     force: bool,
 }
 
+/// Give an app another name; it goes on running
+///
+/// Its address and its git URL change with it. The old name is free at once.
+#[derive(Args)]
+#[command(after_help = "Example:\n  apps:rename shop store")]
+pub(super) struct Rename {
+    app: AppName,
+    /// The new name
+    name: AppName,
+}
+
+/// Make a new app that runs what another one runs
+///
+/// Image, config vars, scale, limits and checks are copied; domains and git history are not. Config vars that name a
+/// database name the same one for both.
+#[derive(Args)]
+#[command(after_help = "Example:\n  apps:clone shop shop-staging")]
+pub(super) struct CloneApp {
+    app: AppName,
+    /// The new app's name
+    name: AppName,
+}
+
+/// Make another user the owner of an app
+#[derive(Args)]
+#[command(after_help = "Example:\n  apps:transfer shop grace")]
+pub(super) struct Transfer {
+    app: AppName,
+    user: String,
+}
+
 #[derive(Serialize)]
 struct Shown {
     name: String,
@@ -56,6 +91,10 @@ struct Shown {
     release: Option<u64>,
     created_at: String,
     git_url: String,
+    owner: String,
+    locked: bool,
+    maintenance: bool,
+    domains: Vec<String>,
 }
 
 impl List {
@@ -103,7 +142,7 @@ impl Info {
             .current
             .map_or_else(|| "none yet".to_owned(), |number| number.to_string());
         let processes = output::formation(&env.ctx.apps.ledger().formation(&self.app)?);
-        env.print(&output::columns(&[
+        let mut rows = vec![
             vec!["Web URL:".into(), shown.url],
             vec!["Git URL:".into(), shown.git_url],
             vec!["Release:".into(), release],
@@ -112,10 +151,93 @@ impl Info {
                 "Created:".into(),
                 format!("{} ({})", timestamp(app.created_at), ago(app.created_at)),
             ],
-        ]))
-        .await;
+            vec!["Owner:".into(), app.owner.clone()],
+        ];
+        if !shown.domains.is_empty() {
+            rows.push(vec!["Domains:".into(), shown.domains.join(" ")]);
+        }
+        if let Some(lock) = &app.lock {
+            rows.push(vec!["Locked:".into(), lock::words(lock)]);
+        }
+        if app.maintenance.is_some() {
+            rows.push(vec!["Maintenance:".into(), "on".into()]);
+        }
+        env.print(&output::columns(&rows)).await;
         Ok(())
     }
+}
+
+impl Rename {
+    pub(super) async fn run(self, env: &mut Env<'_>) -> Result<(), Failure> {
+        let app = env.ctx.apps.ledger().app(&self.app)?;
+        // Behind the deploys that are under way: they know the app by its name.
+        let _turn = env.ctx.queue.app_turn(app.id).await;
+        env.ctx
+            .apps
+            .rename(&self.app, &self.name, &env.caller.user)
+            .await?;
+        env.narrate(&format!(
+            "Renamed `{}` to `{}`. Where it is a git remote:",
+            self.app, self.name
+        ))
+        .await;
+        let git_url = env.ctx.git_url(&self.name);
+        env.narrate(&output::detail(&format!(
+            "git remote set-url <remote> {git_url}"
+        )))
+        .await;
+        let url = env.ctx.app_url(&self.name);
+        env.print(&format!("{url}\n")).await;
+        Ok(())
+    }
+}
+
+impl CloneApp {
+    pub(super) async fn run(self, env: &mut Env<'_>) -> Result<(), Failure> {
+        env.narrate(&output::step(&format!(
+            "Cloning {} to {}",
+            self.app, self.name
+        )))
+        .await;
+        let (apps, by) = (env.ctx.apps.clone(), env.caller.user.clone());
+        let (app, name) = (self.app, self.name.clone());
+        let release = env
+            .follow(async move |events| apps.clone_app(&app, &name, &by, events).await)
+            .await?;
+        env.narrate(&output::result(&format!(
+            "{} {} is live",
+            self.name, release.number
+        )))
+        .await;
+        let url = env.ctx.app_url(&self.name);
+        env.print(&format!("{url}\n")).await;
+        Ok(())
+    }
+}
+
+impl Transfer {
+    pub(super) async fn run(self, env: &mut Env<'_>) -> Result<(), Failure> {
+        let ledger = env.ctx.apps.ledger();
+        ledger.app(&self.app)?;
+        let known = ledger.keys()?.into_iter().any(|key| key.name == self.user);
+        if !known {
+            return Err(
+                Failure::new(format!("there is no user `{}`", self.user)).hint("Type: keys")
+            );
+        }
+        ledger.set_owner(&self.app, &self.user)?;
+        let text = format!("Transfer to {} by user {}", self.user, env.caller.user);
+        env.ctx.apps.note(&self.app, &text);
+        env.narrate(&format!("`{}` belongs to `{}` now.", self.app, self.user))
+            .await;
+        Ok(())
+    }
+}
+
+/// None of an app that has just gone.
+fn domains(env: &Env<'_>, app: &AppName) -> Vec<String> {
+    let domains = env.ctx.apps.ledger().domains(app).unwrap_or_default();
+    domains.iter().map(ToString::to_string).collect()
 }
 
 impl Destroy {
@@ -146,6 +268,10 @@ impl Shown {
             release: app.current.map(|number| number.get()),
             created_at: timestamp(app.created_at),
             git_url: env.ctx.git_url(&app.name),
+            owner: app.owner.clone(),
+            locked: app.lock.is_some(),
+            maintenance: app.maintenance.is_some(),
+            domains: domains(env, &app.name),
         }
     }
 }

@@ -1,19 +1,25 @@
 //! `config`: the app's environment. A change of several variables is one release; values are shown to whoever may see
 //! them and never logged.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use clap::Args;
-use release::{AppName, ConfigName};
+use clap::{Args, ValueEnum};
+use release::{AppName, ConfigChanges, ConfigName, ConfigVars, Restart};
+use tokio::io::AsyncReadExt;
 
 use super::Env;
 use crate::{
+    dotenv::{self, Vars},
     errors::{Failure, USAGE},
     output,
 };
 
+/// More than all config vars of an app may take, with room for comments.
+const FILE_BYTES_MAX: u64 = 256 * 1024;
+
 /// Show an app's config vars
 #[derive(Args)]
+#[command(after_help = "Examples:\n  config shop\n  config shop --json")]
 pub(super) struct List {
     app: AppName,
     /// Print JSON
@@ -26,44 +32,93 @@ pub(super) struct List {
 
 /// Print one config var's value
 #[derive(Args)]
+#[command(after_help = "Example:\n  config:get shop DATABASE_URL")]
 pub(super) struct Get {
     app: AppName,
     name: ConfigName,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 /// Set config vars; all of them make one release
 #[derive(Args)]
+#[command(
+    after_help = "Examples:\n  config:set shop COLOUR=blue MOTTO='two words'\n  config:set shop --no-restart LEVEL=debug"
+)]
 pub(super) struct Set {
     app: AppName,
     /// NAME=value
     #[arg(required = true, value_name = "NAME=VALUE")]
     vars: Vec<String>,
+    #[command(flatten)]
+    when: When,
 }
 
 /// Unset config vars; all of them make one release
 #[derive(Args)]
+#[command(after_help = "Example:\n  config:unset shop COLOUR MOTTO")]
 pub(super) struct Unset {
     app: AppName,
     #[arg(required = true)]
     names: Vec<ConfigName>,
+    #[command(flatten)]
+    when: When,
+}
+
+/// Print all config vars as a file
+#[derive(Args)]
+#[command(after_help = "Example:\n  config:export shop > .env")]
+pub(super) struct Export {
+    app: AppName,
+    #[arg(long, value_enum, default_value_t = Format::Env)]
+    format: Format,
+}
+
+/// Set config vars from a .env file on stdin; the others stay
+///
+/// Values may be quoted as in a shell; nothing in them is expanded.
+#[derive(Args)]
+#[command(after_help = "Example:\n  config:import shop < .env")]
+pub(super) struct Import {
+    app: AppName,
+    #[command(flatten)]
+    when: When,
+}
+
+/// Replace all config vars by a .env file on stdin; what is not in it is unset
+#[derive(Args)]
+#[command(after_help = "Example:\n  config:export shop > env; $EDITOR env; config:edit shop < env")]
+pub(super) struct Edit {
+    app: AppName,
+    #[command(flatten)]
+    when: When,
+}
+
+#[derive(Args)]
+struct When {
+    /// For what starts later: what runs goes on as it is
+    #[arg(long)]
+    no_restart: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Format {
+    /// NAME=value, quoted where needed; config:import reads it
+    Env,
+    Json,
+    /// export NAME='value', for a shell to read
+    Shell,
 }
 
 impl List {
     pub(super) async fn run(self, env: &mut Env<'_>) -> Result<(), Failure> {
         let config = env.ctx.apps.ledger().config(&self.app)?;
         if self.json {
-            let shown: BTreeMap<String, &str> = config
-                .iter()
-                .map(|(name, value)| (name.to_string(), value.as_str()))
-                .collect();
-            return env.print_json(&shown).await;
+            return env.print_json(&plain(&config)).await;
         }
         if self.shell {
-            let lines: String = config
-                .iter()
-                .map(|(name, value)| format!("{name}={}\n", output::shell_quoted(value)))
-                .collect();
-            env.print(&lines).await;
+            env.print(&shell(&config, "")).await;
             return Ok(());
         }
         let rows: Vec<_> = config
@@ -84,6 +139,9 @@ impl Get {
                 self.name, self.app
             )));
         };
+        if self.json {
+            return env.print_json(&value.as_str()).await;
+        }
         env.print(&format!("{}\n", value.as_str())).await;
         Ok(())
     }
@@ -96,37 +154,154 @@ impl Set {
             let (name, value) = assignment(var)?;
             changes.insert(name, Some(value));
         }
-        change(env, &self.app, "Setting", changes).await
+        change(env, &self.app, "Setting", changes, &self.when).await
     }
 }
 
 impl Unset {
     pub(super) async fn run(self, env: &mut Env<'_>) -> Result<(), Failure> {
         let changes = self.names.into_iter().map(|name| (name, None)).collect();
-        change(env, &self.app, "Unsetting", changes).await
+        change(env, &self.app, "Unsetting", changes, &self.when).await
     }
+}
+
+impl Export {
+    pub(super) async fn run(self, env: &mut Env<'_>) -> Result<(), Failure> {
+        let config = env.ctx.apps.ledger().config(&self.app)?;
+        let text = match self.format {
+            Format::Json => return env.print_json(&plain(&config)).await,
+            Format::Env => {
+                dotenv::format(config.iter().map(|(name, value)| (name, value.as_str())))
+            }
+            Format::Shell => shell(&config, "export "),
+        };
+        env.print(&text).await;
+        Ok(())
+    }
+}
+
+impl Import {
+    pub(super) async fn run(self, env: &mut Env<'_>) -> Result<(), Failure> {
+        let vars = read(env).await?;
+        if vars.is_empty() {
+            return Err(nothing_came(&format!("config:import {} < .env", self.app)));
+        }
+        let changes = vars
+            .into_iter()
+            .map(|(name, value)| (name, Some(value)))
+            .collect();
+        change(env, &self.app, "Setting", changes, &self.when).await
+    }
+}
+
+impl Edit {
+    pub(super) async fn run(self, env: &mut Env<'_>) -> Result<(), Failure> {
+        let vars = read(env).await?;
+        if vars.is_empty() {
+            // An editor that failed must not take everything away.
+            return Err(nothing_came(&format!("config:edit {} < env", self.app)));
+        }
+        let before = env.ctx.apps.ledger().config(&self.app)?;
+        let changes = replacement(&before, vars);
+        if changes.is_empty() {
+            env.narrate("Nothing has changed.").await;
+            return Ok(());
+        }
+        change(env, &self.app, "Replacing", changes, &self.when).await
+    }
+}
+
+/// What makes `before` what the file says.
+fn replacement(before: &ConfigVars, vars: Vars) -> ConfigChanges {
+    let gone: BTreeSet<_> = before
+        .keys()
+        .filter(|name| !vars.contains_key(name))
+        .collect();
+    let gone: Vec<_> = gone.into_iter().map(|name| (name.clone(), None)).collect();
+    let is_new = |name: &ConfigName, value: &String| {
+        before
+            .get(name)
+            .is_none_or(|before| before.as_str() != value)
+    };
+    vars.into_iter()
+        .filter(|(name, value)| is_new(name, value))
+        .map(|(name, value)| (name, Some(value)))
+        .chain(gone)
+        .collect()
+}
+
+async fn read(env: &mut Env<'_>) -> Result<Vars, Failure> {
+    let mut text = String::new();
+    let stdin = &mut env.io.stdin;
+    let read = stdin
+        .take(FILE_BYTES_MAX + 1)
+        .read_to_string(&mut text)
+        .await;
+    if read.is_err() {
+        return Err(Failure::new("what came on stdin is not UTF-8 text").status(USAGE));
+    }
+    if text.len() as u64 > FILE_BYTES_MAX {
+        return Err(Failure::new(format!(
+            "the file is larger than {} KiB",
+            FILE_BYTES_MAX >> 10
+        ))
+        .status(USAGE));
+    }
+    dotenv::parse(&text).map_err(|error| Failure::new(error.to_string()).status(USAGE))
+}
+
+fn nothing_came(hint: &str) -> Failure {
+    Failure::new("no config vars came on stdin")
+        .hint(&format!("Type: {hint}"))
+        .status(USAGE)
+}
+
+fn plain(config: &ConfigVars) -> BTreeMap<&str, &str> {
+    config
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .collect()
+}
+
+fn shell(config: &ConfigVars, before: &str) -> String {
+    config
+        .iter()
+        .map(|(name, value)| format!("{before}{name}={}\n", output::shell_quoted(value)))
+        .collect()
 }
 
 async fn change(
     env: &mut Env<'_>,
     app: &AppName,
     verb: &str,
-    changes: BTreeMap<ConfigName, Option<String>>,
+    changes: ConfigChanges,
+    when: &When,
 ) -> Result<(), Failure> {
     let names: Vec<String> = changes.keys().map(ToString::to_string).collect();
     env.narrate(&format!("-----> {verb} {} on {app}", names.join(", ")))
         .await;
     let (apps, by) = (env.ctx.apps.clone(), env.caller.user.clone());
+    let restart = if when.no_restart {
+        Restart::Later
+    } else {
+        Restart::Now
+    };
     let release = env
-        .follow(async move |events| apps.set_config(app, changes, &by, events).await)
+        .follow(async move |events| apps.set_config(app, changes, restart, &by, events).await)
         .await?;
     env.narrate(&format!("=====> {app} {}", release.number))
         .await;
+    if when.no_restart {
+        env.narrate(&output::detail(&format!(
+            "What runs goes on as it is; to start it anew: ps:restart {app}"
+        )))
+        .await;
+    }
     Ok(())
 }
 
 /// The error names the variable but never what might be its value.
-fn assignment(var: &str) -> Result<(ConfigName, String), Failure> {
+pub(super) fn assignment(var: &str) -> Result<(ConfigName, String), Failure> {
     let Some((name, value)) = var.split_once('=') else {
         return Err(Failure::new(
             "a config var is written NAME=value, and one of these has no `=`",

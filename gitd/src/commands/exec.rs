@@ -6,6 +6,7 @@ use release::AppName;
 use super::{
     Env,
     attached::{Attachment, status, terminal_env},
+    run::Options,
 };
 use crate::errors::Failure;
 
@@ -20,6 +21,8 @@ pub(super) struct Exec {
     /// An instance such as `web.1`, the first of `web` when absent; then, or behind `--`, the command
     #[arg(value_name = "TYPE.N")]
     words: Vec<String>,
+    #[command(flatten)]
+    options: Options,
     /// No terminal for the process, also when the client has one
     #[arg(long)]
     no_tty: bool,
@@ -38,16 +41,13 @@ impl Exec {
             command = ["sh", "-c", SHELL].map(str::to_owned).to_vec();
         }
         let (attachment, stdio) = Attachment::new(&env.io, self.no_tty).map_err(Failure::ours)?;
-        let command = release::Command {
-            words: command,
-            env: terminal_env(&env.io, self.no_tty),
-            stdio,
-        };
+        let mut options = self.options.read()?;
+        options.terminal = terminal_env(&env.io, self.no_tty);
         let by = &env.caller.user;
         let entered = env
             .ctx
             .apps
-            .enter(&self.app, which.as_deref(), command, by)
+            .enter(&self.app, which.as_deref(), command, options, stdio, by)
             .await?;
         let exit = attachment
             .follow(env, entered.process)

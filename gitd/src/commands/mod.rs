@@ -6,14 +6,23 @@
 mod apps;
 mod attached;
 mod builds;
+mod checks;
+mod completion;
 mod config;
+mod doctor;
+mod domains;
 mod exec;
+mod gc;
 mod help;
 mod keys;
+mod limits;
+mod lock;
 mod logs;
+mod maintenance;
 mod ps;
 mod releases;
 mod run;
+mod run_detached;
 
 use std::sync::Arc;
 
@@ -23,6 +32,7 @@ use serde::Serialize;
 use tokio::{io::AsyncWriteExt, sync::mpsc};
 
 pub use keys::parse_public_key;
+pub(crate) use lock::words as lock_words;
 
 use crate::{
     Caller, Context, Io, Status,
@@ -49,6 +59,16 @@ enum Command {
     AppsInfo(apps::Info),
     #[command(name = "apps:destroy")]
     AppsDestroy(apps::Destroy),
+    #[command(name = "apps:rename", visible_alias = "rename")]
+    AppsRename(apps::Rename),
+    #[command(name = "apps:clone", visible_alias = "clone")]
+    AppsClone(apps::CloneApp),
+    #[command(name = "apps:transfer")]
+    AppsTransfer(apps::Transfer),
+    #[command(name = "apps:lock", visible_alias = "lock")]
+    AppsLock(lock::Lock),
+    #[command(name = "apps:unlock", visible_alias = "unlock")]
+    AppsUnlock(lock::Unlock),
     #[command(name = "config", visible_alias = "config:list", alias = "config:show")]
     Config(config::List),
     #[command(name = "config:get")]
@@ -57,6 +77,24 @@ enum Command {
     ConfigSet(config::Set),
     #[command(name = "config:unset")]
     ConfigUnset(config::Unset),
+    #[command(name = "config:export")]
+    ConfigExport(config::Export),
+    #[command(name = "config:import")]
+    ConfigImport(config::Import),
+    #[command(name = "config:edit")]
+    ConfigEdit(config::Edit),
+    #[command(name = "domains", visible_alias = "domains:list")]
+    Domains(domains::List),
+    #[command(name = "domains:add")]
+    DomainsAdd(domains::Add),
+    #[command(name = "domains:remove")]
+    DomainsRemove(domains::Remove),
+    #[command(name = "maintenance")]
+    Maintenance(maintenance::Show),
+    #[command(name = "maintenance:on")]
+    MaintenanceOn(maintenance::On),
+    #[command(name = "maintenance:off")]
+    MaintenanceOff(maintenance::Off),
     #[command(name = "ps", visible_alias = "ps:list")]
     Ps(ps::List),
     #[command(name = "ps:scale", visible_alias = "scale")]
@@ -65,12 +103,32 @@ enum Command {
     PsRestart(ps::Restart),
     #[command(name = "ps:exec", visible_alias = "enter")]
     PsExec(exec::Exec),
+    #[command(name = "ps:stop", visible_alias = "stop", alias = "ps:kill")]
+    PsStop(ps::Stop),
+    #[command(name = "ps:start", visible_alias = "start")]
+    PsStart(ps::Start),
+    #[command(name = "limits", alias = "limits:list")]
+    Limits(limits::List),
+    #[command(name = "limits:set")]
+    LimitsSet(limits::Set),
+    #[command(name = "checks", alias = "checks:list")]
+    Checks(checks::List),
+    #[command(name = "checks:set")]
+    ChecksSet(checks::Set),
     #[command(name = "logs")]
     Logs(logs::Logs),
     #[command(name = "run")]
     Run(run::Run),
+    #[command(name = "run:detached")]
+    RunDetached(run_detached::RunDetached),
     #[command(name = "releases", visible_alias = "releases:list")]
     Releases(releases::List),
+    #[command(name = "releases:info")]
+    ReleasesInfo(releases::Info),
+    #[command(name = "releases:output")]
+    ReleasesOutput(releases::Output),
+    #[command(name = "releases:retry")]
+    ReleasesRetry(releases::Retry),
     #[command(name = "rollback", visible_alias = "releases:rollback")]
     Rollback(releases::Rollback),
     #[command(name = "builds", visible_alias = "builds:list")]
@@ -83,6 +141,12 @@ enum Command {
     KeysAdd(keys::Add),
     #[command(name = "keys:remove", alias = "ssh-keys:remove")]
     KeysRemove(keys::Remove),
+    #[command(name = "doctor")]
+    Doctor(doctor::Doctor),
+    #[command(name = "gc")]
+    Gc(gc::Gc),
+    #[command(name = "completion")]
+    Completion(completion::Completion),
     #[command(name = "help")]
     Help(help::Help),
 }
@@ -131,23 +195,50 @@ impl Command {
             Self::AppsCreate(args) => args.run(env).await,
             Self::AppsInfo(args) => args.run(env).await,
             Self::AppsDestroy(args) => args.run(env).await,
+            Self::AppsRename(args) => args.run(env).await,
+            Self::AppsClone(args) => args.run(env).await,
+            Self::AppsTransfer(args) => args.run(env).await,
+            Self::AppsLock(args) => args.run(env).await,
+            Self::AppsUnlock(args) => args.run(env).await,
             Self::Config(args) => args.run(env).await,
             Self::ConfigGet(args) => args.run(env).await,
             Self::ConfigSet(args) => args.run(env).await,
             Self::ConfigUnset(args) => args.run(env).await,
+            Self::ConfigExport(args) => args.run(env).await,
+            Self::ConfigImport(args) => args.run(env).await,
+            Self::ConfigEdit(args) => args.run(env).await,
+            Self::Domains(args) => args.run(env).await,
+            Self::DomainsAdd(args) => args.run(env).await,
+            Self::DomainsRemove(args) => args.run(env).await,
+            Self::Maintenance(args) => args.run(env).await,
+            Self::MaintenanceOn(args) => args.run(env).await,
+            Self::MaintenanceOff(args) => args.run(env).await,
             Self::Ps(args) => args.run(env).await,
             Self::PsScale(args) => args.run(env).await,
             Self::PsRestart(args) => args.run(env).await,
             Self::PsExec(args) => return args.run(env).await,
+            Self::PsStop(args) => args.run(env).await,
+            Self::PsStart(args) => args.run(env).await,
+            Self::Limits(args) => args.run(env).await,
+            Self::LimitsSet(args) => args.run(env).await,
+            Self::Checks(args) => args.run(env).await,
+            Self::ChecksSet(args) => args.run(env).await,
             Self::Logs(args) => args.run(env).await,
             Self::Run(args) => return args.run(env).await,
+            Self::RunDetached(args) => args.run(env).await,
             Self::Releases(args) => args.run(env).await,
+            Self::ReleasesInfo(args) => args.run(env).await,
+            Self::ReleasesOutput(args) => args.run(env).await,
+            Self::ReleasesRetry(args) => args.run(env).await,
             Self::Rollback(args) => args.run(env).await,
             Self::Builds(args) => args.run(env).await,
             Self::BuildsOutput(args) => args.run(env).await,
             Self::Keys(args) => args.run(env).await,
             Self::KeysAdd(args) => args.run(env).await,
             Self::KeysRemove(args) => args.run(env).await,
+            Self::Doctor(args) => return args.run(env).await,
+            Self::Gc(args) => args.run(env).await,
+            Self::Completion(args) => args.run(env).await,
             Self::Help(args) => args.run(env).await,
         }
         .map(|()| 0)
@@ -180,8 +271,8 @@ fn usage_text(error: &clap::Error) -> String {
         .to_owned()
 }
 
-/// Heroku's users write `-a APP` anywhere, Dokku's write the app first: both become the app first. After a `--`, and
-/// for `run` after the first plain word, the words belong to somebody else.
+/// Heroku's users write `-a APP` anywhere, Dokku's write the app first: both become the app first. After a `--` the words
+/// belong to somebody else.
 fn app_first(words: &[String]) -> Vec<String> {
     let mut rest = Vec::with_capacity(words.len());
     let mut app = None;
@@ -194,7 +285,7 @@ fn app_first(words: &[String]) -> Vec<String> {
             app = Some(name.to_owned());
         } else {
             rest.push(word.clone());
-            if word == "--" || (verb == "run" && !word.starts_with('-')) {
+            if word == "--" {
                 break;
             }
         }
@@ -261,8 +352,10 @@ mod tests {
         check("config:set A=1 -a shop", "config:set shop A=1");
         check("config:set --app=shop A=1", "config:set shop A=1");
         check("ps --app shop --json", "ps shop --json");
-        check("run -a shop env -a x", "run shop env -a x");
-        check("run shop env -a x", "run shop env -a x");
+        check(
+            "run -e A=1 -a shop -- ls -a x",
+            "run shop -e A=1 -- ls -a x",
+        );
         check("run shop -- ls --app y", "run shop -- ls --app y");
     }
 

@@ -3,12 +3,13 @@
 use std::{collections::BTreeMap, fmt::Write as _};
 
 use clap::Args;
-use release::{AppName, ProcessType};
+use release::{AppName, InstanceStatus, ProcessType};
 
 use super::Env;
 use crate::{
     errors::{Failure, USAGE},
     output::{self, ago, timestamp},
+    quantity::show_bytes,
 };
 
 /// Most instances of one process type; a typing error should not start a thousand.
@@ -16,6 +17,7 @@ const QUANTITY_MAX: u32 = 100;
 
 /// List an app's instances
 #[derive(Args)]
+#[command(after_help = "Example:\n  ps shop")]
 pub(super) struct List {
     app: AppName,
     /// Print JSON
@@ -25,6 +27,7 @@ pub(super) struct List {
 
 /// Scale process types, or show the scale in a form that can be fed back
 #[derive(Args)]
+#[command(after_help = "Example:\n  ps:scale shop web=2 worker+1")]
 pub(super) struct Scale {
     app: AppName,
     /// `web=2`, `worker+1`, `worker-1`
@@ -34,7 +37,28 @@ pub(super) struct Scale {
 
 /// Replace instances by new ones, without a failed request
 #[derive(Args)]
+#[command(after_help = "Example:\n  ps:restart shop web.1")]
 pub(super) struct Restart {
+    app: AppName,
+    /// A process type such as `web`, or one instance such as `web.1`
+    which: Option<String>,
+}
+
+/// Stop instances, or a one-off process; the scale stays
+///
+/// What is stopped stays so, deploys or not, until `ps:start`, `ps:restart` or `ps:scale` names it.
+#[derive(Args)]
+#[command(after_help = "Examples:\n  ps:stop shop\n  ps:stop shop worker\n  ps:stop shop run.1234")]
+pub(super) struct Stop {
+    app: AppName,
+    /// A process type, one instance such as `web.1`, or a one-off process such as `run.1234`
+    which: Option<String>,
+}
+
+/// Start instances that were stopped
+#[derive(Args)]
+#[command(after_help = "Example:\n  ps:start shop worker")]
+pub(super) struct Start {
     app: AppName,
     /// A process type such as `web`, or one instance such as `web.1`
     which: Option<String>,
@@ -62,14 +86,16 @@ impl List {
             // Writing to a String cannot fail.
             _ = writeln!(text, "=== {kind}: {command} ({quantity})\n");
             for instance in of_kind {
-                let (since, ago) = (timestamp(instance.since), ago(instance.since));
-                _ = writeln!(
-                    text,
-                    "{}: {} v{} {since} (~ {ago})",
-                    instance.name, instance.state, instance.release
-                );
+                text.push_str(&line(instance));
             }
             text.push('\n');
+        }
+        let runs: Vec<_> = instances.iter().filter(|i| is_run(&i.name)).collect();
+        if !runs.is_empty() {
+            _ = writeln!(text, "=== run: one-off processes ({})\n", runs.len());
+            for run in runs {
+                _ = writeln!(text, "{}: {}", line(run).trim_end(), run.command);
+            }
         }
         if text.is_empty() {
             env.narrate(&format!(
@@ -81,6 +107,29 @@ impl List {
         env.print(&text).await;
         Ok(())
     }
+}
+
+/// `web.1: up v3 2026-11-24T09:00:00Z (~ 5m ago) 23.5 MiB`
+fn line(instance: &InstanceStatus) -> String {
+    let (since, ago) = (timestamp(instance.since), ago(instance.since));
+    let memory = instance.memory_bytes.map(show_bytes);
+    format!(
+        "{}: {} v{} {since} (~ {ago}) {}",
+        instance.name,
+        instance.state,
+        instance.release,
+        memory.unwrap_or_default()
+    )
+    .trim_end()
+    .to_owned()
+        + "\n"
+}
+
+fn is_run(name: &str) -> bool {
+    ["run.", "exec."]
+        .iter()
+        .filter_map(|kind| name.strip_prefix(kind))
+        .any(|number| number.len() >= 4)
 }
 
 impl Scale {
@@ -111,6 +160,36 @@ impl Restart {
         let (apps, by) = (env.ctx.apps.clone(), env.caller.user.clone());
         env.follow(async move |events| {
             apps.restart(&self.app, self.which.as_deref(), &by, events)
+                .await
+        })
+        .await?;
+        env.narrate("=====> Done").await;
+        Ok(())
+    }
+}
+
+impl Stop {
+    pub(super) async fn run(self, env: &mut Env<'_>) -> Result<(), Failure> {
+        let (apps, by) = (&env.ctx.apps, &env.caller.user);
+        match self.which.as_deref() {
+            Some(name) if is_run(name) => apps.stop_run(&self.app, name)?,
+            which => apps.stop(&self.app, which, by).await?,
+        }
+        let what = self.which.as_deref().unwrap_or("all instances");
+        env.narrate(&format!("Stopping {what} of `{}`.", self.app))
+            .await;
+        Ok(())
+    }
+}
+
+impl Start {
+    pub(super) async fn run(self, env: &mut Env<'_>) -> Result<(), Failure> {
+        let what = self.which.as_deref().unwrap_or("all instances");
+        env.narrate(&format!("-----> Starting {what} of {}", self.app))
+            .await;
+        let (apps, by) = (env.ctx.apps.clone(), env.caller.user.clone());
+        env.follow(async move |events| {
+            apps.start_stopped(&self.app, self.which.as_deref(), &by, events)
                 .await
         })
         .await?;

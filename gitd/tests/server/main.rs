@@ -2,5 +2,6 @@
 
 mod common;
 mod hostile;
+mod pack;
 mod push;
 mod ssh;

@@ -398,8 +398,9 @@ fn a_push_that_is_interrupted_cancels_its_deploy() {
             .unwrap_or_default()
             .contains("waiting")
     });
-    // Ctrl-C: to the whole group of processes, git and its ssh.
-    run(std::process::Command::new("kill").args(["-INT", "--", &format!("-{}", push.id())]));
+    // As Ctrl-C does, to the whole group of processes, git and its ssh; but a shell that runs the tests in the background
+    // has them ignore SIGINT.
+    run(std::process::Command::new("kill").args(["-TERM", "--", &format!("-{}", push.id())]));
     assert!(!push.wait().expect("ends").success());
     // The lock is free, and the same commit can be pushed.
     let (code, said) = work.push(&["main"]);

@@ -15,9 +15,24 @@ pub struct App {
     /// Seconds since the Unix epoch.
     pub created_at: u64,
     pub current: Option<ReleaseNumber>,
+    /// A user's name.
+    pub owner: String,
+    /// While there is one, the app gets no new release.
+    pub lock: Option<Lock>,
+    /// Visitors read this instead of the app; empty for the usual words.
+    pub maintenance: Option<String>,
 }
 
-const COLUMNS: &str = "id, name, created_at, current";
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lock {
+    pub by: String,
+    /// Seconds since the Unix epoch.
+    pub at: u64,
+    pub reason: Option<String>,
+}
+
+const COLUMNS: &str =
+    "id, name, created_at, current, owner, locked_by, locked_at, lock_reason, maintenance";
 
 impl Ledger {
     /// By name.
@@ -39,23 +54,81 @@ impl Ledger {
         let created_at = now();
         let connection = self.lock();
         let inserted = connection.execute(
-            "INSERT INTO apps (name, created_at, created_by) VALUES (?1, ?2, ?3)",
+            "INSERT INTO apps (name, created_at, created_by, owner) VALUES (?1, ?2, ?3, ?3)",
             params![name.as_str(), created_at.cast_signed(), by],
         );
-        match inserted {
-            Err(rusqlite::Error::SqliteFailure(error, _))
-                if error.code == ErrorCode::ConstraintViolation =>
-            {
-                return Err(LedgerError::NameTaken(name.clone()));
-            }
-            result => result.doing("create the app")?,
-        };
+        unless_taken(inserted, || LedgerError::NameTaken(name.clone()))
+            .and_then(|result| result.doing("create the app"))?;
         Ok(App {
             id: connection.last_insert_rowid(),
             name: name.clone(),
             created_at,
             current: None,
+            owner: by.to_owned(),
+            lock: None,
+            maintenance: None,
         })
+    }
+
+    pub(crate) fn rename_app(&self, id: i64, name: &AppName) -> Result<(), LedgerError> {
+        let renamed = self.lock().execute(
+            "UPDATE apps SET name = ?2 WHERE id = ?1",
+            params![id, name.as_str()],
+        );
+        unless_taken(renamed, || LedgerError::NameTaken(name.clone()))
+            .and_then(|result| result.doing("rename the app"))?;
+        Ok(())
+    }
+
+    pub fn set_owner(&self, app: &AppName, owner: &str) -> Result<(), LedgerError> {
+        self.set(app, "owner", owner)
+    }
+
+    /// The time is now.
+    pub fn lock_app(
+        &self,
+        app: &AppName,
+        by: &str,
+        reason: Option<&str>,
+    ) -> Result<(), LedgerError> {
+        let connection = self.lock();
+        let app = find(&connection, app)?;
+        connection
+            .execute(
+                "UPDATE apps SET locked_by = ?2, locked_at = ?3, lock_reason = ?4 WHERE id = ?1",
+                params![app.id, by, now().cast_signed(), reason],
+            )
+            .doing("lock the app")?;
+        Ok(())
+    }
+
+    pub fn unlock_app(&self, app: &AppName) -> Result<(), LedgerError> {
+        self.set(app, "locked_by", None::<&str>)
+    }
+
+    pub(crate) fn set_maintenance(
+        &self,
+        app: &AppName,
+        text: Option<&str>,
+    ) -> Result<(), LedgerError> {
+        self.set(app, "maintenance", text)
+    }
+
+    fn set(
+        &self,
+        app: &AppName,
+        column: &'static str,
+        value: impl rusqlite::ToSql,
+    ) -> Result<(), LedgerError> {
+        let connection = self.lock();
+        let app = find(&connection, app)?;
+        connection
+            .execute(
+                &format!("UPDATE apps SET {column} = ?2 WHERE id = ?1"),
+                params![app.id, value],
+            )
+            .doing("change the app")?;
+        Ok(())
     }
 
     /// With its releases, formation and builds.
@@ -117,7 +190,39 @@ fn app(row: &Row<'_>) -> rusqlite::Result<App> {
         current: row
             .get::<_, Option<i64>>(3)?
             .and_then(|number| ReleaseNumber::new(number.cast_unsigned())),
+        owner: row.get(4)?,
+        lock: lock(row)?,
+        maintenance: row.get(8)?,
     })
+}
+
+fn lock(row: &Row<'_>) -> rusqlite::Result<Option<Lock>> {
+    let Some(by) = row.get(5)? else {
+        return Ok(None);
+    };
+    Ok(Some(Lock {
+        by,
+        at: row
+            .get::<_, Option<i64>>(6)?
+            .unwrap_or_default()
+            .cast_unsigned(),
+        reason: row.get(7)?,
+    }))
+}
+
+/// A name that must be the only one of its kind is somebody else's: `taken`.
+pub(super) fn unless_taken<T>(
+    result: rusqlite::Result<T>,
+    taken: impl FnOnce() -> LedgerError,
+) -> Result<rusqlite::Result<T>, LedgerError> {
+    match result {
+        Err(rusqlite::Error::SqliteFailure(error, _))
+            if error.code == ErrorCode::ConstraintViolation =>
+        {
+            Err(taken())
+        }
+        result => Ok(result),
+    }
 }
 
 /// A text column that somebody else's hand may have damaged.

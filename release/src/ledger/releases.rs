@@ -1,5 +1,7 @@
 //! Releases: an image and a config under a number. Pending until its outcome is known, final from then on.
 
+use std::collections::BTreeSet;
+
 use container::Digest;
 use rusqlite::{
     Connection, OptionalExtension as _, Row, Transaction, TransactionBehavior, params, types,
@@ -35,6 +37,8 @@ pub struct Release {
     /// Seconds since the Unix epoch.
     pub created_at: u64,
     pub commit: Option<String>,
+    /// It came without a restart: what had been started before went on.
+    pub quiet: bool,
 }
 
 /// What a release is made of; the ledger adds number and time.
@@ -46,12 +50,14 @@ pub(crate) struct NewRelease {
     pub(crate) by: String,
     pub(crate) commit: Option<String>,
     pub(crate) git_ref: Option<String>,
+    /// Nothing is started because of it: what starts later starts from it.
+    pub(crate) quiet: bool,
 }
 
 /// Why a release that a crash of the platform cut off has failed.
 const INTERRUPTED: &str = "interrupted";
 const COLUMNS: &str =
-    "number, status, reason, image, config, description, created_by, created_at, git_commit";
+    "number, status, reason, image, config, description, created_by, created_at, git_commit, quiet";
 
 impl Ledger {
     /// Newest first.
@@ -84,14 +90,37 @@ impl Ledger {
             .map_or_else(ConfigVars::new, |release| release.config))
     }
 
-    pub(crate) fn release(
-        &self,
-        app: &AppName,
-        number: ReleaseNumber,
-    ) -> Result<Release, LedgerError> {
+    pub fn release(&self, app: &AppName, number: ReleaseNumber) -> Result<Release, LedgerError> {
         let connection = self.lock();
         let app = find(&connection, app)?;
         find_release(&connection, &app, number)
+    }
+
+    /// Releases before the current one whose instances do as well, because what followed came without a restart.
+    pub(crate) fn as_good_as_current(
+        &self,
+        app: &App,
+    ) -> Result<BTreeSet<ReleaseNumber>, LedgerError> {
+        let doing = "look the releases up";
+        let connection = self.lock();
+        let current = app.current.map_or(0, ReleaseNumber::get).cast_signed();
+        let mut query = connection
+            .prepare(
+                "SELECT number, quiet FROM releases
+                 WHERE app = ?1 AND number <= ?2 AND status = 'succeeded' ORDER BY number DESC",
+            )
+            .doing(doing)?;
+        let mut rows = query.query([app.id, current]).doing(doing)?;
+        let mut releases = BTreeSet::new();
+        while let Some(row) = rows.next().doing(doing)? {
+            let number: i64 = row.get(0).doing(doing)?;
+            releases.extend(ReleaseNumber::new(number.cast_unsigned()));
+            if !row.get::<_, bool>(1).doing(doing)? {
+                break;
+            }
+        }
+        releases.extend(app.current);
+        Ok(releases)
     }
 
     /// The newest release with an image that succeeded before the current one.
@@ -106,6 +135,47 @@ impl Ledger {
                  ORDER BY number DESC LIMIT 1"
             ))
             .and_then(|mut query| query.query_row([app.id, current], release).optional())
+            .doing("look the release up")
+    }
+
+    /// Those of each app's newest releases that `keep` different images were made for, of the current and pending ones,
+    /// and of the newest one if it failed: it may be tried again.
+    pub(crate) fn images_kept(&self, keep: usize) -> Result<Vec<Digest>, LedgerError> {
+        let doing = "list the images";
+        let connection = self.lock();
+        let mut query = connection
+            .prepare(
+                "WITH images AS (
+                     SELECT app, image, row_number() OVER (PARTITION BY app ORDER BY max(number) DESC) AS age
+                     FROM releases WHERE image IS NOT NULL AND status = 'succeeded' GROUP BY app, image
+                 )
+                 SELECT image FROM images WHERE age <= ?1
+                 UNION
+                 SELECT image FROM releases JOIN apps ON app = id
+                 WHERE image IS NOT NULL AND (
+                     status = 'pending' OR number = current
+                     OR number = (SELECT max(number) FROM releases AS of_app WHERE of_app.app = id)
+                 )",
+            )
+            .doing(doing)?;
+        let keep = i64::try_from(keep).unwrap_or(i64::MAX);
+        let rows = query.query_map([keep], |row| parsed(row, 0)).doing(doing)?;
+        rows.collect::<rusqlite::Result<_>>().doing(doing)
+    }
+
+    pub(crate) fn image_of(
+        &self,
+        app: i64,
+        number: ReleaseNumber,
+    ) -> Result<Option<Digest>, LedgerError> {
+        let query =
+            "SELECT image FROM releases WHERE app = ?1 AND number = ?2 AND image IS NOT NULL";
+        self.lock()
+            .prepare(query)
+            .and_then(|mut query| {
+                let key = [app, number.get().cast_signed()];
+                query.query_row(key, |row| parsed(row, 0)).optional()
+            })
             .doing("look the release up")
     }
 
@@ -125,8 +195,8 @@ impl Ledger {
         let number: i64 = transaction
             .query_row(
                 "INSERT INTO releases
-                     (app, number, status, image, config, description, created_by, created_at, git_commit, git_ref)
-                 SELECT ?1, coalesce(max(number), 0) + 1, 'pending', ?2, ?3, ?4, ?5, ?6, ?7, ?8
+                     (app, number, status, image, config, description, created_by, created_at, git_commit, git_ref, quiet)
+                 SELECT ?1, coalesce(max(number), 0) + 1, 'pending', ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9
                  FROM releases WHERE app = ?1
                  RETURNING number",
                 params![
@@ -138,6 +208,7 @@ impl Ledger {
                     now().cast_signed(),
                     new.commit,
                     new.git_ref,
+                    new.quiet,
                 ],
                 |row| row.get(0),
             )
@@ -314,5 +385,6 @@ fn release(row: &Row<'_>) -> rusqlite::Result<Release> {
         by: row.get(6)?,
         created_at: row.get::<_, i64>(7)?.cast_unsigned(),
         commit: row.get(8)?,
+        quiet: row.get(9)?,
     })
 }

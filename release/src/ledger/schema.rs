@@ -71,7 +71,56 @@ const MIGRATIONS: &[&str] = &["
         public TEXT NOT NULL,
         added_at INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID;
-"];
+", OPERATORS_SETTINGS];
+
+/// What operators set beside config and scale.
+const OPERATORS_SETTINGS: &str = "
+    ALTER TABLE apps ADD COLUMN owner TEXT NOT NULL DEFAULT '';
+    UPDATE apps SET owner = created_by;
+    ALTER TABLE apps ADD COLUMN locked_by TEXT;
+    ALTER TABLE apps ADD COLUMN locked_at INTEGER;
+    ALTER TABLE apps ADD COLUMN lock_reason TEXT;
+    -- The words of its page; empty for the usual ones. NULL: requests go to the app.
+    ALTER TABLE apps ADD COLUMN maintenance TEXT;
+
+    -- Became current without a restart: instances of the release before it go on.
+    ALTER TABLE releases ADD COLUMN quiet INTEGER NOT NULL DEFAULT 0;
+    CREATE TRIGGER releases_quiet_is_final
+    BEFORE UPDATE OF quiet ON releases
+    BEGIN SELECT RAISE(ABORT, 'the content of a release is final'); END;
+
+    CREATE TABLE domains (
+        host TEXT PRIMARY KEY,
+        app INTEGER NOT NULL REFERENCES apps (id) ON DELETE CASCADE,
+        added_by TEXT NOT NULL,
+        added_at INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+
+    -- Instances that are wanted and were stopped by hand.
+    CREATE TABLE stopped (
+        app INTEGER NOT NULL REFERENCES apps (id) ON DELETE CASCADE,
+        slot TEXT NOT NULL,
+        PRIMARY KEY (app, slot)
+    ) STRICT, WITHOUT ROWID;
+
+    -- Of one process type, or of all (''). NULL: as the platform has it.
+    CREATE TABLE limits (
+        app INTEGER NOT NULL REFERENCES apps (id) ON DELETE CASCADE,
+        process_type TEXT NOT NULL,
+        cpu_milli INTEGER,
+        memory_bytes INTEGER,
+        PRIMARY KEY (app, process_type)
+    ) STRICT, WITHOUT ROWID;
+
+    -- NULL: as the platform has it; without a path, a bound port is healthy.
+    CREATE TABLE checks (
+        app INTEGER PRIMARY KEY REFERENCES apps (id) ON DELETE CASCADE,
+        path TEXT,
+        timeout_ms INTEGER,
+        interval_ms INTEGER,
+        boot_ms INTEGER
+    ) STRICT;
+";
 
 pub(super) fn migrate(connection: &mut Connection, file: &Path) -> Result<(), LedgerError> {
     let doing = "bring the ledger's schema up to date";

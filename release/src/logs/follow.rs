@@ -3,6 +3,7 @@
 
 use std::{
     collections::HashMap,
+    ffi::OsString,
     fs::{self, File},
     io::{self, Read as _, Seek as _, SeekFrom},
     os::unix::fs::MetadataExt as _,
@@ -11,9 +12,12 @@ use std::{
 };
 
 use jiff::Timestamp;
-use tokio::sync::mpsc::{self, error::TrySendError};
+use tokio::sync::{
+    mpsc::{self, error::TrySendError},
+    watch,
+};
 
-use super::{Filter, LogLine, Logs, line};
+use super::{LogFilter, LogLine, Logs, line};
 
 const INTERVAL: Duration = Duration::from_millis(100);
 /// Lines that wait for a slow reader.
@@ -22,14 +26,20 @@ const LINES_MAX: usize = 1024;
 const READ_BYTES_MAX: u64 = 1 << 20;
 
 impl Logs {
-    /// From now on. Ends when the receiver is dropped.
-    pub(crate) fn follow(&self, app: i64, filter: Filter) -> mpsc::Receiver<LogLine> {
+    /// From now on. Ends when the receiver is dropped, or with the app.
+    pub(crate) fn follow(
+        &self,
+        app: i64,
+        filter: LogFilter,
+        mut app_here: watch::Receiver<()>,
+    ) -> mpsc::Receiver<LogLine> {
         let (sender, receiver) = mpsc::channel(LINES_MAX);
         let mut follower = Follower::new(self.of_app(app), filter);
         tokio::spawn(async move {
-            while !sender.is_closed() {
+            loop {
                 tokio::select! {
-                    () = sender.closed() => {}
+                    () = sender.closed() => return,
+                    _ = app_here.changed() => return,
                     () = tokio::time::sleep(INTERVAL) => {}
                 }
                 let read = tokio::task::spawn_blocking(move || {
@@ -47,23 +57,27 @@ impl Logs {
     }
 }
 
+/// Its inode, and its name without what tells an older part apart: a new file may get the inode of one just removed.
+type FileId = (u64, OsString);
+
 struct Follower {
     dir: PathBuf,
-    filter: Filter,
-    /// By inode, up to where the file has been read.
-    offsets: HashMap<u64, u64>,
+    filter: LogFilter,
+    /// Up to where each file has been read.
+    offsets: HashMap<FileId, u64>,
     skipped: usize,
 }
 
 impl Follower {
     /// What is there now is not new.
-    fn new(dir: PathBuf, filter: Filter) -> Self {
+    fn new(dir: PathBuf, filter: LogFilter) -> Self {
         let entries = fs::read_dir(&dir).into_iter().flatten().flatten();
-        let ends = entries.filter_map(|entry| entry.metadata().ok());
+        let ends = entries.filter_map(|entry| {
+            let metadata = entry.metadata().ok()?;
+            Some((id(&entry.path(), &metadata), metadata.len()))
+        });
         Self {
-            offsets: ends
-                .map(|metadata| (metadata.ino(), metadata.len()))
-                .collect(),
+            offsets: ends.collect(),
             dir,
             filter,
             skipped: 0,
@@ -74,19 +88,24 @@ impl Follower {
         let mut lines = Vec::new();
         let mut seen = HashMap::new();
         for entry in fs::read_dir(&self.dir).into_iter().flatten().flatten() {
+            let path = entry.path();
             let Ok(metadata) = entry.metadata() else {
                 continue;
             };
-            let from = self.offsets.get(&metadata.ino()).copied().unwrap_or(0);
+            if !metadata.is_file() || !self.filter.takes_file(&path) {
+                continue;
+            }
+            let id = id(&path, &metadata);
+            let from = self.offsets.get(&id).copied().unwrap_or(0);
             let mut to = from;
             if metadata.len() > from
-                && let Ok(text) = read_lines(&entry.path(), metadata.ino(), from)
+                && let Ok(text) = read_lines(&path, metadata.ino(), from)
             {
                 to += text.len() as u64;
                 let parsed = text.split(|byte| *byte == b'\n').filter_map(LogLine::parse);
                 lines.extend(parsed.filter(|line| self.filter.takes(line)));
             }
-            seen.insert(metadata.ino(), to);
+            seen.insert(id, to);
         }
         self.offsets = seen;
         lines.sort_by(|a, b| a.at.cmp(&b.at));
@@ -103,6 +122,17 @@ impl Follower {
             }
         }
     }
+}
+
+fn id(path: &Path, metadata: &fs::Metadata) -> FileId {
+    let path = match path.extension() {
+        Some(part) if part == "1" => path.with_extension(""),
+        _ => path.to_owned(),
+    };
+    (
+        metadata.ino(),
+        path.file_name().unwrap_or_default().to_owned(),
+    )
 }
 
 /// Whole lines from `from` on.
@@ -150,7 +180,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let logs = Logs::new(dir.path().to_owned());
         logs.api(1, "before");
-        let mut lines = logs.follow(1, Filter::default());
+        let (_app, here) = watch::channel(());
+        let mut lines = logs.follow(1, LogFilter::default(), here);
         logs.api(1, "first");
         assert_eq!(texts(&mut lines, 1).await, ["first"]);
         let file = dir.path().join("1/platform.log");
@@ -161,10 +192,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_follower_ends_with_the_app() {
+        let dir = tempfile::tempdir().unwrap();
+        let logs = Logs::new(dir.path().to_owned());
+        let (app, here) = watch::channel(());
+        let mut lines = logs.follow(1, LogFilter::default(), here);
+        app.send_replace(());
+        let end = tokio::time::timeout(Duration::from_secs(20), lines.recv()).await;
+        assert!(end.unwrap().is_none());
+    }
+
+    #[tokio::test]
     async fn a_slow_reader_is_told_what_it_missed() {
         let dir = tempfile::tempdir().unwrap();
         let logs = Logs::new(dir.path().to_owned());
-        let mut lines = logs.follow(1, Filter::default());
+        let (_app, here) = watch::channel(());
+        let mut lines = logs.follow(1, LogFilter::default(), here);
         let many: String = (0..LINES_MAX + 10)
             .map(|n| line(Timestamp::now(), "app", "api", &n.to_string()))
             .collect();

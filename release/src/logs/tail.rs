@@ -7,20 +7,20 @@ use std::{
     path::Path,
 };
 
-use super::{Filter, LogLine, Logs};
-use crate::plan::Serial;
+use super::{LogFilter, LogLine, Logs, instance_name};
+use crate::{ReleaseNumber, plan::Serial};
 
 const BLOCK_BYTES: u64 = 64 * 1024;
 
 impl Logs {
     /// The last `lines` lines that pass, oldest first.
-    pub(crate) fn tail(&self, app: i64, lines: usize, filter: &Filter) -> Vec<LogLine> {
+    pub(crate) fn tail(&self, app: i64, lines: usize, filter: &LogFilter) -> Vec<LogLine> {
         let files = fs::read_dir(self.of_app(app))
             .into_iter()
             .flatten()
             .flatten();
         let mut merged: Vec<LogLine> = Vec::new();
-        for file in files {
+        for file in files.filter(|file| filter.takes_file(&file.path())) {
             // One that has just been removed has nothing to say.
             let of_file = last_lines(&file.path(), lines, |line| {
                 LogLine::parse(line).filter(|line| filter.takes(line))
@@ -33,8 +33,14 @@ impl Logs {
     }
 
     /// What an instance said last, without times.
-    pub(crate) fn last_words(&self, app: i64, serial: Serial, lines: usize) -> Vec<String> {
-        let file = self.of_app(app).join(format!("{serial}.log"));
+    pub(crate) fn last_words(
+        &self,
+        app: i64,
+        serial: Serial,
+        release: ReleaseNumber,
+        lines: usize,
+    ) -> Vec<String> {
+        let file = self.of_app(app).join(instance_name(serial, release));
         let text = |line: &[u8]| LogLine::parse(line).map(|line| line.text);
         last_lines(&file, lines, text).unwrap_or_default()
     }
@@ -88,7 +94,7 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::logs::{self, line};
+    use crate::logs::{self, LogSource, line};
 
     #[test]
     fn last_lines_of_a_file_of_any_size() {
@@ -121,38 +127,47 @@ mod tests {
         let logs = Logs::new(dir.path().to_owned());
         let at = |second| Timestamp::from_second(second).unwrap();
         let web = |second, text: &str| line(at(second), "app", "web.1", text);
-        fs::write(
-            logs.instance_file(1, 5).unwrap(),
-            web(3, "c") + &web(3, "d") + &web(9, "f"),
-        )
-        .unwrap();
-        fs::write(
-            logs.instance_file(1, 5).unwrap().with_extension("log.1"),
-            web(1, "a"),
-        )
-        .unwrap();
+        let release: ReleaseNumber = "v2".parse().unwrap();
+        let file = |serial| logs.instance_file(1, serial, release).unwrap();
+        fs::write(file(5), web(3, "c") + &web(3, "d") + &web(9, "f")).unwrap();
+        fs::write(file(5).with_extension("log.1"), web(1, "a")).unwrap();
         logs.append(1, logs::File::Router, &line(at(2), "heroku", "router", "b"));
         logs.append(1, logs::File::Platform, &line(at(4), "app", "api", "e"));
-        let check = |lines, process: Option<&str>, source: Option<&str>, expected: &str| {
-            let filter = Filter {
-                process: process.map(str::to_owned),
-                source: source.map(str::to_owned),
-            };
+        let check = |lines, filter: LogFilter, expected: &str| {
             let text: String = logs
                 .tail(1, lines, &filter)
                 .into_iter()
                 .map(|line| line.text)
                 .collect();
-            assert_eq!(text, expected);
+            assert_eq!(text, expected, "{filter:?}");
         };
-        check(100, None, None, "abcdef");
-        check(3, None, None, "def");
-        check(0, None, None, "");
-        check(100, Some("web"), None, "acdf");
-        check(100, Some("web.1"), None, "acdf");
-        check(100, Some("web.2"), None, "");
-        check(100, None, Some("heroku"), "b");
-        assert_eq!(logs.last_words(1, 5, 2), ["d", "f"]);
-        assert!(logs.tail(2, 10, &Filter::default()).is_empty());
+        let all = LogFilter::default;
+        let process = |process: &str| LogFilter {
+            process: Some(process.to_owned()),
+            ..all()
+        };
+        let source = |source| LogFilter {
+            source: Some(source),
+            ..all()
+        };
+        let release = |number: &str| LogFilter {
+            release: Some(number.parse().unwrap()),
+            ..all()
+        };
+        check(100, all(), "abcdef");
+        check(3, all(), "def");
+        check(0, all(), "");
+        check(100, process("web"), "acdf");
+        check(100, process("web.1"), "acdf");
+        check(100, process("web.2"), "");
+        check(100, source(LogSource::App), "acdef");
+        check(100, source(LogSource::Platform), "b");
+        check(100, source(LogSource::Slipway), "");
+        check(100, source(LogSource::Router), "b");
+        check(100, release("v2"), "acdf");
+        check(100, release("v3"), "");
+        let number = "v2".parse().unwrap();
+        assert_eq!(logs.last_words(1, 5, number, 2), ["d", "f"]);
+        assert!(logs.tail(2, 10, &all()).is_empty());
     }
 }

@@ -10,13 +10,16 @@ const TIMING: Timing = Timing {
 /// `v2 web.1@5 worker.1@5`: instances of release 2 with at least serial 5.
 fn cohort(text: &str) -> Option<Cohort> {
     let mut words = text.split_whitespace();
-    let release = words.next()?.parse().unwrap();
+    // `v2/v1`: what runs of release 1 will do.
+    let releases = words.next()?.split('/');
+    let releases: Vec<_> = releases.map(|release| release.parse().unwrap()).collect();
     let slots = words.map(|word| {
         let (slot, serial) = word.split_once('@').unwrap_or((word, "0"));
         (slot.parse().unwrap(), serial.parse().unwrap())
     });
     Some(Cohort {
-        release,
+        release: releases[0],
+        releases: releases.into_iter().collect(),
         slots: slots.collect(),
     })
 }
@@ -358,6 +361,35 @@ fn a_restart_replaces_what_it_names_after_the_new_one_is_up() {
         .unwrap()
         .switched(cohort("v2 web.1@5").unwrap());
     assert_eq!(Some(after), cohort("v2 web.1@5"));
+}
+
+#[test]
+fn a_release_without_a_restart_keeps_what_runs_and_starts_the_new() {
+    let after = Row {
+        current: "v3/v2 web.1 web.2",
+        ..ROW
+    };
+    check(&Row {
+        seen: &["1 v2 web.1 up 0", "2 v2 web.2 up 0"],
+        settled: true,
+        ..after
+    });
+    check(&Row {
+        seen: &["1 v2 web.1 up 0"],
+        steps: &["start web.2 v3"],
+        ..after
+    });
+    check(&Row {
+        seen: &["1 v2 web.1 up 0", "2 v1 web.2 up 0"],
+        steps: &["drain 2", "start web.2 v3"],
+        ..after
+    });
+    check(&Row {
+        candidate: "v3 web.1@5 web.2@5",
+        seen: &["1 v2 web.1 up 0", "2 v3 web.2 up 0"],
+        steps: &["start web.1 v3", "start web.2 v3"],
+        ..after
+    });
 }
 
 #[test]

@@ -11,6 +11,7 @@ use crate::{
     entered::Live,
     error::StartError,
     formation::Slot,
+    health::LastAnswer,
     launch::Launch,
     plan::{Seen, State},
     runtime::Record,
@@ -30,6 +31,8 @@ pub(super) struct Instance {
     pub(super) ending: Option<Ending>,
     /// Asks whether it answers; ended with it.
     pub(super) probe: Option<AbortHandle>,
+    /// What its health check saw last.
+    pub(super) last_answer: LastAnswer,
 }
 
 #[derive(Debug)]
@@ -79,6 +82,8 @@ impl Instance {
             state: word(self.state).to_owned(),
             since: self.since_wall,
             command: command.to_owned(),
+            memory_bytes: None,
+            pid: self.process.as_ref().map(|process| process.pid()),
         }
     }
 }

@@ -14,6 +14,7 @@ use crate::{
     backoff::Crashes,
     error::{StartError, how},
     formation::Slot,
+    health::{LastAnswer, Probe},
     plan::{self, Serial, State},
     runtime::{self, Found, Record, sockets},
 };
@@ -95,6 +96,7 @@ impl Rollout {
         let process = process.map(Arc::new);
         let now = self.now();
         let before = self.instances.get(&serial);
+        let last_answer = LastAnswer::default();
         let instance = Instance {
             since_wall: record.started_at,
             record,
@@ -104,11 +106,22 @@ impl Rollout {
             process: process.clone(),
             ending: None,
             probe: None,
+            last_answer: last_answer.clone(),
         };
+        let release = instance.record.release;
         self.instances.insert(serial, instance);
         if let Some(process) = process {
             if let (State::Starting, Some(port)) = (state, port) {
-                self.watch_answer(serial, process.pid(), port, turn);
+                let probe = Probe {
+                    init: process.pid(),
+                    port,
+                    host: self.world.host(&self.app),
+                    checks: (self.launch_or_current(release))
+                        .map(|launch| launch.checks.clone())
+                        .unwrap_or_default(),
+                    last_answer,
+                };
+                self.watch_answer(serial, probe, turn);
             }
             self.watch_exit(serial, process);
         }
@@ -179,18 +192,20 @@ impl Rollout {
     pub(super) fn time_out(&mut self, serial: Serial) {
         if let Some(instance) = self.instances.get(&serial) {
             let slot = instance.slot().clone();
-            self.tell_timeout(&slot);
+            self.tell_timeout(&slot, instance.last_answer.get().as_deref());
             self.count_crash(slot, Duration::ZERO);
             self.fail_waiting(serial);
             self.stop(serial);
         }
     }
 
-    fn tell_timeout(&self, slot: &Slot) {
-        let wait = self.world.timing.boot_timeout.as_secs();
-        let text = format!(
-            "Error R10 (Boot timeout) -> Web process failed to bind to $PORT within {wait} seconds of launch"
+    fn tell_timeout(&self, slot: &Slot, last_answer: Option<&str>) {
+        let wait = self.timing().boot_timeout.as_secs();
+        let what = last_answer.map_or_else(
+            || "Web process failed to bind to $PORT".to_owned(),
+            |answer| format!("Web process failed its health check, {answer},"),
         );
+        let text = format!("Error R10 (Boot timeout) -> {what} within {wait} seconds of launch");
         self.state_line(slot, &text);
     }
 
@@ -230,11 +245,11 @@ impl Rollout {
             };
             self.state_line(&slot, &format!("State changed from {was} to crashed"));
         }
+        self.set_state(serial, State::Exited);
         if unasked && !plan::belongs(self.desired.candidate.as_ref(), &seen) {
             self.count_crash(slot, up_for);
             self.fail_waiting(serial);
         }
-        self.set_state(serial, State::Exited);
     }
 
     fn count_crash(&mut self, slot: Slot, up_for: Duration) {
@@ -273,7 +288,8 @@ impl Rollout {
     pub(super) fn failure_of(&mut self, serial: Serial) -> Option<DeployError> {
         let instance = self.instances.get_mut(&serial)?;
         let name = instance.slot().to_string();
-        let last_lines = self.world.logs.last_words(self.app.id, serial, LAST_WORDS);
+        let (app, release) = (self.app.id, instance.record.release);
+        let last_lines = self.world.logs.last_words(app, serial, release, LAST_WORDS);
         match instance.ending.take() {
             Some(Ending::Exit(exit)) => Some(DeployError::Crashed {
                 instance: name,
@@ -288,18 +304,28 @@ impl Rollout {
                 let init = instance.process.as_ref()?.pid();
                 let slot = instance.slot().clone();
                 let port = instance.record.port?;
+                let answer = instance.last_answer.get();
+                let after = self.timing().boot_timeout;
                 if self.desired.candidate.is_some() {
-                    self.tell_timeout(&slot);
+                    self.tell_timeout(&slot, answer.as_deref());
                 }
-                Some(DeployError::BootTimeout {
-                    instance: name,
-                    port,
-                    after: self.world.timing.boot_timeout,
-                    listens_on: sockets::listening(init)
-                        .unwrap_or_default()
-                        .into_iter()
-                        .collect(),
-                    last_lines,
+                Some(match answer {
+                    Some(answer) => DeployError::Unhealthy {
+                        instance: name,
+                        answer,
+                        after,
+                        last_lines,
+                    },
+                    None => DeployError::BootTimeout {
+                        instance: name,
+                        port,
+                        after,
+                        listens_on: sockets::listening(init)
+                            .unwrap_or_default()
+                            .into_iter()
+                            .collect(),
+                        last_lines,
+                    },
                 })
             }
         }

@@ -13,7 +13,12 @@ use tokio::{
 
 use super::{Rollout, World};
 use crate::{
-    error::StartError, formation::Slot, health, launch::Launch, plan::Serial, runtime::Record,
+    error::StartError,
+    formation::Slot,
+    health::{self, Probe},
+    launch::Launch,
+    plan::Serial,
+    runtime::Record,
 };
 
 /// How long an instance that boots may keep others from booting.
@@ -61,13 +66,12 @@ impl Rollout {
     pub(super) fn watch_answer(
         &mut self,
         serial: Serial,
-        init: u32,
-        port: u16,
+        probe: Probe,
         turn: Option<OwnedSemaphorePermit>,
     ) {
         let tell = self.tell.clone();
         let probe = self.watchers.spawn(async move {
-            let mut answers = pin!(health::answers(init, port));
+            let mut answers = pin!(health::answers(&probe));
             let address = match timeout(BOOT_TURN_MAX, &mut answers).await {
                 Ok(address) => address,
                 Err(_) => {

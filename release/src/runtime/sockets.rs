@@ -5,8 +5,8 @@ use std::{
     fs, io,
 };
 
-/// Processes of one sandbox that are looked at; more would not change what is said.
-const PROCESSES_MAX: usize = 1000;
+use super::tree;
+
 /// TCP_LISTEN, in /proc/net/tcp's hexadecimal.
 const LISTEN: &str = "0A";
 
@@ -36,33 +36,9 @@ fn listeners(table: &str) -> Vec<(u16, u64)> {
     table.lines().filter_map(parse).collect()
 }
 
-/// A process whose parent has ended becomes init's child, so the tree holds them all.
 fn sockets_of_tree(init: u32) -> io::Result<HashSet<u64>> {
-    let mut sockets = HashSet::new();
-    let mut pids = children(init)?;
-    let mut next = 0;
-    while let Some(&pid) = pids.get(next).filter(|_| next < PROCESSES_MAX) {
-        next += 1;
-        // One that has just ended has no sockets and no children.
-        pids.extend(children(pid).unwrap_or_default());
-        sockets.extend(sockets_of(pid));
-    }
-    Ok(sockets)
-}
-
-/// A thread that has just ended has none; a kernel that does not tell is an error.
-fn children(pid: u32) -> io::Result<Vec<u32>> {
-    let tasks = fs::read_dir(format!("/proc/{pid}/task"))?.flatten();
-    let lists = tasks.map(|task| fs::read_to_string(task.path().join("children")));
-    let (lists, mut errors): (Vec<_>, Vec<_>) = lists.partition(Result::is_ok);
-    if lists.is_empty()
-        && let Some(Err(error)) = errors.pop()
-    {
-        return Err(error);
-    }
-    let lists: Vec<String> = lists.into_iter().flatten().collect();
-    let pids = lists.iter().flat_map(|list| list.split_whitespace());
-    Ok(pids.filter_map(|pid| pid.parse().ok()).collect())
+    let pids = tree::below(init)?;
+    Ok(pids.into_iter().flat_map(sockets_of).collect())
 }
 
 fn sockets_of(pid: u32) -> Vec<u64> {

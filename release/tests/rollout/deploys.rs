@@ -8,7 +8,9 @@ use std::{
 };
 
 use container::Stdio;
-use release::{AppName, Command, DeployError, Event, ReleaseStatus};
+use release::{
+    AppName, DeployError, Event, LogFilter, LogSource, ReleaseStatus, Restart, RunOptions,
+};
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use crate::world::{Process, World, get, until};
@@ -35,7 +37,7 @@ pub(crate) fn server(text: &str) -> String {
     format!("{} '{text}'", SERVER.trim_end())
 }
 
-fn one(script: &str) -> [Process<'_>; 1] {
+pub(crate) fn one(script: &str) -> [Process<'_>; 1] {
     [("web", script)]
 }
 
@@ -156,7 +158,11 @@ pub(crate) fn config_and_rollback(world: World) {
             .map(|(name, value)| (name.parse().unwrap(), value.map(str::to_owned)))
             .collect();
         world
-            .events(|events| world.apps.set_config(&app, changes, "ann", events))
+            .events(|events| {
+                world
+                    .apps
+                    .set_config(&app, changes, Restart::Now, "ann", events)
+            })
             .0
     };
     let roll_back = |to: Option<&str>| {
@@ -305,12 +311,13 @@ pub(crate) fn one_off(world: World) {
             stderr: stdout.try_clone().unwrap(),
             stdout,
         };
-        let command = Command {
-            words: command.iter().map(|word| (*word).to_owned()).collect(),
-            env: vec![],
+        let command = command.iter().map(|word| (*word).to_owned()).collect();
+        let (name, process) = world.runtime().block_on(world.apps.run(
+            &app,
+            command,
+            RunOptions::default(),
             stdio,
-        };
-        let (name, process) = world.runtime().block_on(world.apps.run(&app, command))?;
+        ))?;
         assert!(name.starts_with("run."), "{name}");
         let mut text = String::new();
         File::from(reader).read_to_string(&mut text).unwrap();
@@ -322,7 +329,11 @@ pub(crate) fn one_off(world: World) {
     assert!(matches!(run(&["true"]), Err(DeployError::NotDeployed(_))));
     let set = BTreeMap::from([("A".parse().unwrap(), Some("x y".to_owned()))]);
     world
-        .events(|events| world.apps.set_config(&app, set, "ann", events))
+        .events(|events| {
+            world
+                .apps
+                .set_config(&app, set, Restart::Now, "ann", events)
+        })
         .0
         .unwrap();
     world.deploy(&app, &one(&server("one"))).0.unwrap();
@@ -371,12 +382,10 @@ pub(crate) fn cancelled(world: World) {
 pub(crate) fn destroyed(world: World) {
     let app = world.app("shop");
     world.deploy(&app, &one(&server("one"))).0.unwrap();
-    let command = Command {
-        words: vec!["sleep".to_owned(), "1000".to_owned()],
-        env: vec![],
-        stdio: Stdio::Null,
-    };
-    let run = world.apps.run(&app, command);
+    let command = vec!["sleep".to_owned(), "1000".to_owned()];
+    let run = world
+        .apps
+        .run(&app, command, RunOptions::default(), Stdio::Null);
     let (_, one_off) = world.runtime().block_on(run).unwrap();
     world
         .runtime()
@@ -401,11 +410,13 @@ pub(crate) fn router_log(mut world: World) {
     let app = world.app("shop");
     world.deploy(&app, &one(&server("one"))).0.unwrap();
     world.get(&app);
+    let filter = LogFilter {
+        process: Some("router".into()),
+        source: Some(LogSource::Router),
+        release: None,
+    };
     until("the line is there", || {
-        let lines = world
-            .apps
-            .log_tail(&app, 10, Some("router"), Some("heroku"))
-            .unwrap();
+        let lines = world.apps.log_tail(&app, 10, &filter).unwrap();
         lines
             .iter()
             .any(|line| line.text.contains("status=200") && line.text.contains("dyno=web.1"))

@@ -10,6 +10,8 @@
 mod deploys;
 mod failures;
 mod restarts;
+mod runs;
+mod settings;
 mod world;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -46,6 +48,22 @@ const CASES: &[Case] = &[
         "the router's lines are in the app's log",
         deploys::router_log,
     ),
+    ("a renamed app goes on", settings::renamed),
+    ("a clone has everything but the name", settings::cloned),
+    ("a clone that fails is not there", settings::clone_fails),
+    ("a locked app gets no release", settings::locked),
+    ("config without a restart", settings::quiet_config),
+    ("what is stopped stays so", settings::stopped),
+    ("domains are routed at once", settings::domains),
+    ("maintenance", settings::maintenance),
+    ("limits replace what they change", settings::limits),
+    ("limits that kill are taken back", settings::limits_too_low),
+    ("a health check comes before requests", settings::checks),
+    ("a release is tried again", settings::retried),
+    ("the log of one release", settings::log_of_release),
+    ("a detached one-off process", runs::detached),
+    ("one-off processes are listed and stopped", runs::stopped),
+    ("a one-off process has its time", runs::time_limit),
     ("a crash at boot", failures::crash),
     (
         "what never binds, or binds elsewhere",

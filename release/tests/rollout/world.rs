@@ -18,7 +18,7 @@ use container::{
     sandbox::SANDBOX_ID,
     store::Tree,
 };
-use release::{AppName, Apps, Candidate, Config, DeployError, Event, Release};
+use release::{AppName, Apps, Candidate, Config, DeployError, Event, LogFilter, Release};
 use router::{AppLine, Router, Table};
 use tokio::{runtime::Runtime, sync::mpsc};
 
@@ -204,7 +204,10 @@ impl World {
     }
 
     pub(crate) fn log(&self, app: &AppName) -> String {
-        let lines = self.apps.log_tail(app, 10_000, None, None).unwrap();
+        let lines = self
+            .apps
+            .log_tail(app, 10_000, &LogFilter::default())
+            .unwrap();
         lines
             .iter()
             .map(|line| format!("{}[{}]: {}\n", line.source, line.process, line.text))
@@ -251,11 +254,15 @@ impl Drop for World {
 }
 
 pub(crate) fn get(router: SocketAddr, app: &AppName) -> std::io::Result<(u16, String)> {
+    get_host(router, &format!("{app}.{DOMAIN}"))
+}
+
+pub(crate) fn get_host(router: SocketAddr, host: &str) -> std::io::Result<(u16, String)> {
     let mut stream = TcpStream::connect(router)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     write!(
         stream,
-        "GET / HTTP/1.1\r\nHost: {app}.{DOMAIN}\r\nConnection: close\r\n\r\n"
+        "GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
     )?;
     let mut text = String::new();
     stream.read_to_string(&mut text)?;

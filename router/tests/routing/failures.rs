@@ -43,6 +43,22 @@ fn routes_without_endpoints() {
 }
 
 #[test]
+fn maintenance_is_told_in_the_operators_words() {
+    let mut world = World::new();
+    world.maintenance(None);
+    check(&mut world, "H80", "Maintenance mode", 503);
+    world.maintenance(Some("Back at <b>9</b> & well"));
+    let text = world.ask(&get("/"));
+    assert!(text.text().contains("Back at <b>9</b> & well"));
+    let html = world.ask(&format!(
+        "GET / HTTP/1.1\r\nHost: {HOST}\r\nAccept: text/html\r\n\r\n"
+    ));
+    let page = html.text();
+    assert!(page.contains("Back at &lt;b>9&lt;/b> &amp; well"), "{page}");
+    assert!(world.line().starts_with("at=info code=H80 "));
+}
+
+#[test]
 fn pages_are_for_people_who_ask_for_them() {
     let world = World::new();
     world.unavailable(NoBackend::Crashed);

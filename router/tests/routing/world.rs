@@ -64,6 +64,10 @@ impl World {
         self.set(Backend::Unavailable(why));
     }
 
+    pub(crate) fn maintenance(&self, text: Option<&str>) {
+        self.set(Backend::Maintenance(text.map(str::to_owned)));
+    }
+
     fn set(&self, backend: Backend) {
         let app = "shop".into();
         self.table.set(HOST, Route { app, backend });

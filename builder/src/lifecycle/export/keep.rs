@@ -1,0 +1,91 @@
+//! The cache that the next build of the app starts from.
+
+use std::collections::BTreeMap;
+
+use container::{Digest, layer::Plan};
+
+use super::{Exported, dir_plan, layer_metadata, owner};
+use crate::{
+    api::Api,
+    failure::{Doing as _, Failure},
+    files::Untrusted,
+    group::Group,
+    layer_toml::LayerToml,
+    lifecycle::{cache::Cache, images::Images, inputs::Inputs, volume_cache::CacheMetadata},
+    metadata::BuildpackLayers,
+};
+
+/// The next cache. What has not changed is neither read nor written again.
+pub(super) fn keep(
+    inputs: &Inputs,
+    images: &Images,
+    group: &Group,
+    mut cache: Cache,
+    exported: &Exported,
+) -> Result<(), Failure> {
+    let left = Untrusted::open(&inputs.layers, &inputs.layers.display().to_string())?;
+    let old = cache.metadata();
+    let mut new = CacheMetadata::default();
+    for member in &group.group {
+        let dir = member.id.dir_name();
+        let mut layers = BTreeMap::new();
+        for (name, layer) in LayerToml::all(&left, &dir)? {
+            if !layer.types.cache {
+                continue;
+            }
+            let path = inputs.layers.join(&dir).join(&name);
+            if !path.is_dir() {
+                inputs.log.warn(format_args!(
+                    "Failed to cache layer '{}:{name}' because it has no contents",
+                    member.id
+                ));
+                continue;
+            }
+            let plan = dir_plan(&path, owner(inputs)).failing("read", &path)?;
+            let in_image = exported
+                .get(&dir)
+                .and_then(|layers| layers.get(&name))
+                .map(|layer| layer.sha);
+            let sha = keep_layer(
+                &mut cache,
+                &plan,
+                old.layer(&member.id, &name).map(|layer| layer.sha),
+                in_image,
+            )?;
+            inputs
+                .log
+                .info(format_args!("Adding cache layer '{}:{name}'", member.id));
+            layers.insert(name, layer_metadata(sha, &layer));
+        }
+        new.buildpacks.push(BuildpackLayers {
+            key: member.id.clone(),
+            version: member.version.clone(),
+            layers,
+            store: None,
+        });
+    }
+    let sbom = inputs.layers.join("sbom/cache");
+    if inputs.api >= Api::of(8) && sbom.is_dir() {
+        let plan = dir_plan(&sbom, owner(inputs)).failing("read", &sbom)?;
+        new.sbom.sha = Some(keep_layer(&mut cache, &plan, old.sbom.sha, None)?);
+    }
+    cache.commit(images, &new)
+}
+
+fn keep_layer(
+    cache: &mut Cache,
+    plan: &Plan,
+    old: Option<Digest>,
+    in_image: Option<Digest>,
+) -> Result<Digest, Failure> {
+    if let Some(old) = old {
+        let sha = match in_image {
+            Some(sha) => sha,
+            None => plan.diff_id().map_err(Failure::io("make a layer"))?,
+        };
+        if sha == old && cache.keep(&sha)? {
+            return Ok(sha);
+        }
+    }
+    cache.add(plan)
+}

@@ -1,0 +1,281 @@
+//! A layer's tar becomes its directory again. The tar comes from a cache or an image, so nothing in it is trusted: each
+//! name has to lie where the layer belongs, nothing is written through a link, and the digest has to be the one promised.
+
+use std::{
+    collections::HashSet,
+    fs,
+    io::{self, Read},
+    os::unix::{
+        ffi::OsStrExt as _,
+        fs::{OpenOptionsExt as _, PermissionsExt as _, symlink},
+    },
+    path::{Component, Path, PathBuf},
+};
+
+use container::Digest;
+use sha2::{Digest as _, Sha256};
+use tar::{Archive, EntryType};
+
+/// Of one layer; a package manager's store has some hundred thousand.
+const ENTRIES_MAX: usize = 4_000_000;
+
+/// Why a layer does not come back.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ExtractError {
+    #[error("it has the digest {found}, not {expected}")]
+    Digest { expected: Digest, found: Digest },
+    #[error("`{}` in it {what}", name.display())]
+    Name { name: PathBuf, what: &'static str },
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// Extracts what lies at the absolute path `at` in the tar into the new directory `into`. What this leaves when it fails is
+/// of no use.
+pub(crate) fn extract(
+    tar: impl Read,
+    at: &Path,
+    expected: &Digest,
+    into: &Path,
+) -> Result<(), ExtractError> {
+    let mut hashing = Hashing {
+        inner: tar,
+        hasher: Sha256::new(),
+    };
+    let mut tree = Tree::new(into)?;
+    // By itself it would stop at the two blocks of zeros, which are hashed too.
+    let mut archive = Archive::new(&mut hashing);
+    for (count, entry) in archive.entries()?.enumerate() {
+        let mut entry = entry?;
+        let name = PathBuf::from(std::ffi::OsStr::from_bytes(&entry.path_bytes()));
+        let wrong = |what| ExtractError::Name {
+            name: name.clone(),
+            what,
+        };
+        if count >= ENTRIES_MAX {
+            return Err(wrong("is one entry too many"));
+        }
+        let absolute = Path::new("/").join(&name);
+        let Ok(below) = absolute.strip_prefix(at) else {
+            // The directories above the layer are there already.
+            if at.starts_with(&absolute) && entry.header().entry_type() == EntryType::Directory {
+                continue;
+            }
+            return Err(wrong("lies outside of the layer"));
+        };
+        let plain = |part: Component<'_>| matches!(part, Component::Normal(_));
+        if !below.components().all(plain) {
+            return Err(wrong("has dots in its path"));
+        }
+        tree.add(below, &mut entry)
+            .map_err(|error| match error.kind() {
+                io::ErrorKind::Unsupported => {
+                    wrong("is neither a file, a directory nor a symbolic link")
+                }
+                io::ErrorKind::NotADirectory => wrong("lies in what is no directory of the layer"),
+                _ => error.into(),
+            })?;
+    }
+    io::copy(&mut hashing, &mut io::sink())?;
+    let found = Digest::finish(hashing.hasher);
+    if found != *expected {
+        return Err(ExtractError::Digest {
+            expected: *expected,
+            found,
+        });
+    }
+    Ok(tree.finish()?)
+}
+
+/// A directory that is being filled, by us alone.
+struct Tree<'a> {
+    root: &'a Path,
+    /// Made by us; nothing is put into another.
+    dirs: HashSet<PathBuf>,
+    /// Set last, because they may forbid writing.
+    modes: Vec<(PathBuf, u32)>,
+}
+
+impl<'a> Tree<'a> {
+    fn new(root: &'a Path) -> io::Result<Self> {
+        fs::create_dir(root)?;
+        Ok(Self {
+            root,
+            dirs: HashSet::from([PathBuf::new()]),
+            modes: vec![],
+        })
+    }
+
+    fn add(&mut self, below: &Path, entry: &mut tar::Entry<'_, impl Read>) -> io::Result<()> {
+        let path = self.root.join(below);
+        let mode = entry.header().mode()? & 0o7777;
+        let kind = entry.header().entry_type();
+        if below.as_os_str().is_empty() && kind == EntryType::Directory {
+            self.modes.push((self.root.to_owned(), mode));
+            return Ok(());
+        }
+        if !below
+            .parent()
+            .is_some_and(|parent| self.dirs.contains(parent))
+        {
+            return Err(io::ErrorKind::NotADirectory.into());
+        }
+        match kind {
+            EntryType::Directory => {
+                if self.dirs.insert(below.to_owned()) {
+                    fs::create_dir(&path)?;
+                }
+                self.modes.push((path, mode));
+                Ok(())
+            }
+            EntryType::Regular | EntryType::Continuous => {
+                let mut file = fs::OpenOptions::new()
+                    .write(true)
+                    .create_new(true)
+                    .mode(0o600)
+                    .open(&path)?;
+                io::copy(entry, &mut file)?;
+                file.set_permissions(fs::Permissions::from_mode(mode))
+            }
+            EntryType::Symlink => {
+                let target = entry.link_name_bytes().ok_or(io::ErrorKind::InvalidData)?;
+                symlink(std::ffi::OsStr::from_bytes(&target), &path)
+            }
+            _ => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    fn finish(self) -> io::Result<()> {
+        for (path, mode) in self.modes.iter().rev() {
+            fs::set_permissions(path, fs::Permissions::from_mode(*mode))?;
+        }
+        Ok(())
+    }
+}
+
+struct Hashing<R> {
+    inner: R,
+    hasher: Sha256,
+}
+
+impl<R: Read> Read for Hashing<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.inner.read(buffer)?;
+        self.hasher.update(&buffer[..length]);
+        Ok(length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use container::layer::{Owner, Plan};
+
+    use super::*;
+
+    /// Name, link or content (`>target`, `/` for a directory).
+    fn tar(entries: &[(&str, &str)]) -> Vec<u8> {
+        let mut builder = tar::Builder::new(Vec::new());
+        for (name, content) in entries {
+            let mut header = tar::Header::new_gnu();
+            header.set_mode(0o755);
+            // Names that the writer itself would refuse.
+            header.as_mut_bytes()[..name.len()].copy_from_slice(name.as_bytes());
+            let (kind, data) = match content.strip_prefix('>') {
+                Some(target) => {
+                    header.set_link_name_literal(target).unwrap();
+                    (EntryType::Symlink, &b""[..])
+                }
+                None if *content == "/" => (EntryType::Directory, &b""[..]),
+                None if *content == "|" => (EntryType::Fifo, &b""[..]),
+                None => (EntryType::Regular, content.as_bytes()),
+            };
+            header.set_entry_type(kind);
+            header.set_size(data.len() as u64);
+            header.set_cksum();
+            builder.append(&header, data).unwrap();
+        }
+        builder.into_inner().unwrap()
+    }
+
+    fn extracted(tar: &[u8]) -> Result<tempfile::TempDir, ExtractError> {
+        let dir = tempfile::tempdir().unwrap();
+        let into = dir.path().join("into");
+        extract(tar, Path::new("/layers/a/x"), &Digest::of(tar), &into)?;
+        Ok(dir)
+    }
+
+    #[test]
+    fn what_was_packed_comes_back() {
+        let from = tempfile::tempdir().unwrap();
+        let at = from.path().join("deep/er");
+        fs::create_dir_all(&at).unwrap();
+        fs::write(at.join(format!("long-{}", "n".repeat(200))), "content").unwrap();
+        symlink("../../x", at.join("link")).unwrap();
+        fs::set_permissions(&at, fs::Permissions::from_mode(0o555)).unwrap();
+        let mut plan = Plan::default();
+        plan.directory("/layers", 0o755, Owner { uid: 0, gid: 0 });
+        plan.tree(
+            from.path(),
+            Path::new("/layers/a/x"),
+            Owner { uid: 1, gid: 1 },
+        )
+        .unwrap();
+        let mut tar = Vec::new();
+        plan.write_tar(&mut tar).unwrap();
+        let dir = extracted(&tar).unwrap();
+        let into = dir.path().join("into");
+        let mut again = Plan::default();
+        again.directory("/layers", 0o755, Owner { uid: 0, gid: 0 });
+        again
+            .tree(&into, Path::new("/layers/a/x"), Owner { uid: 1, gid: 1 })
+            .unwrap();
+        assert_eq!(again.diff_id().unwrap(), Digest::of(&tar));
+    }
+
+    #[test]
+    fn nothing_leaves_the_layer() {
+        for (entries, expected) in [
+            (
+                &[("/layers/a/x", "/"), ("/etc/passwd", "x")][..],
+                "`/etc/passwd` in it lies outside of the layer",
+            ),
+            (
+                &[("/layers/a/x", "/"), ("/layers/a/x/../y", "x")],
+                "has dots in its path",
+            ),
+            (&[("/layers/a/xy", "x")], "lies outside of the layer"),
+            (&[("/layers/a", ">/etc")], "lies outside of the layer"),
+            (
+                &[
+                    ("/layers/a/x", "/"),
+                    ("/layers/a/x/l", ">/etc"),
+                    ("/layers/a/x/l/f", "x"),
+                ],
+                "lies in what is no directory",
+            ),
+            (
+                &[("/layers/a/x/f", ">/etc/passwd"), ("/layers/a/x/f", "x")],
+                "File exists",
+            ),
+            (
+                &[("/layers/a/x/f", "|")],
+                "is neither a file, a directory nor a symbolic link",
+            ),
+        ] {
+            let error = extracted(&tar(entries)).map(drop).unwrap_err().to_string();
+            assert!(error.contains(expected), "{entries:?}: {error}");
+        }
+        let relative = extracted(&tar(&[("layers/a/x/", "/"), ("layers/a/x/f", "x")])).unwrap();
+        assert!(relative.path().join("into/f").is_file());
+    }
+
+    #[test]
+    fn another_digest_than_promised_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let tar = tar(&[("/layers/a/x/f", "x")]);
+        let (at, into) = (Path::new("/layers/a/x"), dir.path().join("into"));
+        let error = extract(&tar[..], at, &Digest::of(b""), &into).unwrap_err();
+        assert!(matches!(error, ExtractError::Digest { .. }), "{error}");
+        assert!(extract(&tar[..600], at, &Digest::of(&tar), &dir.path().join("cut")).is_err());
+    }
+}

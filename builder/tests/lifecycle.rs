@@ -1,0 +1,94 @@
+//! The phases as programs, with images in OCI layouts; and beside the reference lifecycle, where `SLIPWAY_LIFECYCLE` names
+//! the folder with its programs.
+//!
+//! Without the test harness, because this binary is the phases too, and because buildpacks are not run as root.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "without the harness clippy does not see that this is a test"
+)]
+
+#[path = "lifecycle/beside.rs"]
+mod beside;
+#[path = "lifecycle/detection.rs"]
+mod detection;
+#[path = "lifecycle/exporting.rs"]
+mod exporting;
+#[path = "lifecycle/extensions.rs"]
+mod extensions;
+#[path = "lifecycle/launching.rs"]
+mod launching;
+#[path = "lifecycle/rebasing.rs"]
+mod rebasing;
+#[path = "lifecycle/restoring.rs"]
+mod restoring;
+#[path = "lifecycle/world.rs"]
+mod world;
+
+use std::{
+    fs,
+    os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
+    process::{Command, ExitCode},
+};
+
+use world::World;
+
+const NOBODY: u32 = 65_534;
+pub(crate) type Case = (&'static str, fn(&World));
+
+fn main() -> ExitCode {
+    let argv0 = std::env::args().next().unwrap_or_default();
+    if let Some(code) = builder::main_by_name(&argv0) {
+        return code;
+    }
+    // Whatever else starts us means one of the programs that we are not.
+    assert!(argv0.contains("lifecycle"), "{argv0} is no phase");
+    if std::env::args().any(|arg| arg == "--list") {
+        return ExitCode::SUCCESS;
+    }
+    let only = std::env::args().nth(1).filter(|arg| !arg.starts_with('-'));
+    if rustix::process::geteuid().is_root() {
+        as_ordinary_user(only);
+        return ExitCode::SUCCESS;
+    }
+    let cases = [
+        detection::CASES,
+        exporting::CASES,
+        restoring::CASES,
+        rebasing::CASES,
+        extensions::CASES,
+        launching::CASES,
+        beside::CASES,
+    ]
+    .concat();
+    let mut ran = 0;
+    for (name, case) in &cases {
+        if only
+            .as_ref()
+            .is_none_or(|only| name.contains(only.as_str()))
+        {
+            case(&World::new());
+            println!("test {name} ... ok");
+            ran += 1;
+        }
+    }
+    println!("test result: ok. {ran} passed; 0 failed");
+    ExitCode::SUCCESS
+}
+
+/// By a copy that nobody may execute.
+fn as_ordinary_user(only: Option<String>) {
+    let dir = world::folder("lifecycle");
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let exe = dir.path().join("lifecycle-test");
+    fs::copy(std::env::current_exe().unwrap(), &exe).unwrap();
+    let status = Command::new(&exe)
+        .args(only)
+        .env("TMPDIR", dir.path())
+        .uid(NOBODY)
+        .gid(NOBODY)
+        .current_dir("/")
+        .status()
+        .unwrap();
+    assert!(status.success(), "as an ordinary user: {status}");
+}

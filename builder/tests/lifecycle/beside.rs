@@ -1,0 +1,458 @@
+//! The same builds by the reference lifecycle, in the same places: the group, the plan, the layers to the byte, the labels
+//! and the configuration field by field, the exit statuses.
+
+use std::{fs, path::PathBuf};
+
+use serde_json::Value;
+
+use crate::{
+    Case,
+    exporting::{GOLDEN, summary},
+    world::{APP, RUN, World, order},
+};
+
+pub(crate) const CASES: &[Case] = &[
+    (
+        "beside the reference: a build with everything, twice",
+        everything,
+    ),
+    ("beside the reference: all platforms", platforms),
+    ("beside the reference: exit statuses", statuses),
+];
+
+/// Where its programs are; `None`, said once, when it is not installed.
+fn reference() -> Option<PathBuf> {
+    let dir = std::env::var_os("SLIPWAY_LIFECYCLE").map(PathBuf::from);
+    if dir.is_none() {
+        println!("SLIPWAY_LIFECYCLE is not set: nothing is compared to the reference lifecycle");
+    }
+    dir
+}
+
+/// Every kind of layer, file and environment that a buildpack can leave.
+pub(crate) fn fixture(world: &World) {
+    world.write("app/a/b.js", "b");
+    world.write("app/a-b", "x");
+    world.write("app/c.css", "");
+    world.write("app/static/deep/x.css", "x");
+    world.write("platform/env/USER_VAR", "from the user");
+    world.write("build-config/env/OPERATOR.default", "from the operator");
+    world.write("project-metadata.toml", "[source]\ntype='git'\n[source.version]\ncommit='c0ffee'\n[source.metadata]\nrepository='r<&>'\n");
+    world.write("run.toml", "[[images]]\nimage='registry.example/other'\n[[images]]\nimage='registry.example/run:1'\nmirrors=['mirror.example/run:1']\n");
+    world.write(
+        "stack.toml",
+        "[run-image]\nimage='registry.example/run:1'\nmirrors=['mirror.example/run:1']\n",
+    );
+    let sboms = "sbom-formats=['application/vnd.cyclonedx+json', 'application/spdx+json', 'application/vnd.syft+json']";
+    world.buildpack("0.10", "acme/tools", sboms, "echo '[[provides]]
+name = \"tool\"
+[[provides]]
+name = \"other\"' > $2", "cat $3 > $1/plan.txt
+mkdir -p $1/build-only/{bin,lib,include,pkgconfig,env,env.build} $1/all/env.launch $1/launch-cache $1/none $1/deep/$(printf 'd%.0s' {1..120})
+echo -n tools > $1/build-only/env/TOOL.override; echo -n + > $1/build-only/env.build/TOOL.append
+printf '[types]\\nbuild = true\\n' > $1/build-only.toml
+printf '[types]\\nbuild = true\\nlaunch = true\\ncache = true\\n[metadata]\\nn = 1\\nlist = [\"<a>\", \"b\"]\\n' > $1/all.toml
+printf '[types]\\nlaunch = true\\ncache = true\\n' > $1/launch-cache.toml
+printf '[types]\\n' > $1/none.toml
+printf '[types]\\nlaunch = true\\n' > $1/deep.toml
+echo -n v > $1/all/env.launch/V.default; ln -sfn ../x $1/launch-cache/link; mkfifo $1/deep/fifo
+echo content > $1/deep/$(printf 'd%.0s' {1..120})/$(printf 'f%.0s' {1..200}); chmod 4711 $1/deep/d*/f*; touch $1/deep/ümlaut
+printf '[types]\\ncache = true\\n' > $1/cache-only.toml; mkdir -p $1/cache-only; echo c > $1/cache-only/file
+echo '{\"a\":1}' > $1/launch.sbom.cdx.json; echo '{}' > $1/build.sbom.spdx.json; echo '{ }' > $1/all.sbom.syft.json; echo '{}' > $1/cache-only.sbom.cdx.json
+echo '[[unmet]]
+name = \"other\"' > $1/build.toml
+printf '[metadata]\\nkey = \"value\"\\n' > $1/store.toml
+echo '[[labels]]
+key = \"org.acme\"
+value = \"<yes>\"
+[[processes]]
+type = \"web\"
+command = [\"serve\", \"a b\", \"<&>\"]
+args = [\"one\", \"tw\\\"o\"]
+default = true
+[[processes]]
+type = \"cron\"
+command = [\"run\"]
+working-dir = \"/tmp\"
+[[slices]]
+paths = [\"*.css\", \"static\"]
+[[slices]]
+paths = [\"a/*\"]' > $1/launch.toml");
+    world.buildpack("0.10", "acme/second", "", "echo '[[provides]]
+name = \"other\"' > $2", "env | grep -E '^(TOOL|PATH|LIBRARY_PATH|CPATH|PKG_CONFIG_PATH|USER_VAR|OPERATOR|CNB_TARGET)' | sort > $1/env.txt; cat $3 > $1/plan.txt");
+    world.buildpack(
+        "0.12",
+        "acme/app",
+        "exec-env=['*']",
+        "echo '[[requires]]
+name = \"tool\"
+[requires.metadata]
+version = \"1\"
+[[requires]]
+name = \"other\"' > $2",
+        "echo '[[processes]]
+type = \"test\"
+command = [\"t\"]
+exec-env = [\"test\"]
+[[labels]]
+key = \"org.acme\"
+value = \"later\"' > $1/launch.toml; echo \"$CNB_EXEC_ENV $CNB_TARGET_DISTRO_NAME\" > $1/env.txt",
+    );
+    world.buildpack(
+        "0.8",
+        "acme/old",
+        "clear-env=true",
+        "exit 0",
+        "echo \"$USER_VAR|$OPERATOR\" > $1/env.txt
+echo '[[processes]]
+type = \"shell\"
+command = \"echo $PORT\"
+args = [\"x\"]
+[[processes]]
+type = \"direct\"
+command = \"d\"
+direct = true' > $1/launch.toml",
+    );
+    world.buildpack("0.10", "acme/absent", "", "exit 100", "");
+    world.buildpack("0.10", "acme/fails", "", "echo broken; exit 3", "");
+    world.buildpack(
+        "0.10",
+        "acme/windows",
+        "[[targets]]\nos='windows'",
+        "exit 100",
+        "",
+    );
+    world.buildpack("0.12", "acme/testing", "exec-env=['test']", "exit 0", "");
+    let composite = order(
+        "acme/absent acme/app\nacme/tools acme/second acme/app acme/old",
+        "order",
+    );
+    world.buildpack("0.10", "acme/all", &composite, "", "");
+    fs::remove_dir_all(world.path("buildpacks/acme_all/1/bin")).unwrap();
+    world.order("acme/fails acme/all\nacme/windows? acme/fails? acme/testing? acme/all acme/tools");
+}
+
+/// What a build has left, without what the two rightly differ in.
+struct Left {
+    files: Vec<(String, String)>,
+    config: Value,
+}
+
+const FILES: &[&str] = &[
+    "layers/group.toml",
+    "layers/analyzed.toml",
+    "layers/config/metadata.toml",
+    "layers/acme_second/plan.txt",
+    "layers/acme_second/env.txt",
+    "layers/acme_app/env.txt",
+    "layers/acme_old/env.txt",
+    "cache/committed/io.buildpacks.lifecycle.cache.metadata",
+];
+
+fn build(world: &World) -> Left {
+    let metadata = world.read("project-metadata.toml");
+    world.write("layers/project-metadata.toml", &metadata);
+    world.all();
+    let mut files: Vec<(String, String)> = FILES
+        .iter()
+        .map(|name| {
+            let text = world.read(name);
+            let is_toml = (name.ends_with(".toml") && !name.contains("config/"))
+                || name.ends_with("plan.txt");
+            // Both are TOML; only one of them has to be written as the other does.
+            let text = if is_toml {
+                format!("{:#?}", sorted(&world.toml(name)))
+            } else {
+                text
+            };
+            ((*name).to_owned(), text)
+        })
+        .collect();
+    files.push(("layers/plan.toml".to_owned(), plan(world)));
+    files.push((
+        "cache".to_owned(),
+        world.names("cache/committed").join("\n"),
+    ));
+    files.push(("sboms".to_owned(), tree(world, "layers/sbom").join("\n")));
+    let mut image = world.image(APP).config;
+    let labels = &mut image["config"]["Labels"];
+    let mut build: Value =
+        serde_json::from_str(labels["io.buildpacks.build.metadata"].as_str().unwrap()).unwrap();
+    build["launcher"] = Value::Null;
+    labels["io.buildpacks.build.metadata"] = build;
+    // Compared as text, so that the order of the fields counts. The reference writes the run image's configuration anew
+    // before it takes the digest, which then is not that of the image on disk.
+    let label = labels["io.buildpacks.lifecycle.metadata"].as_str().unwrap();
+    let (before, after) = label.split_once("/run/1@sha256:").unwrap();
+    labels["io.buildpacks.lifecycle.metadata"] = format!("{before}/run/1{}", &after[64..]).into();
+    Left {
+        files,
+        config: image,
+    }
+}
+
+fn sorted(table: &toml::Table) -> Value {
+    let mut value = serde_json::to_value(table).unwrap();
+    // Absent and empty are the same to whoever reads these.
+    fn tidy(value: &mut Value) {
+        if let Value::Object(object) = value {
+            object.retain(|_, value| !matches!(value, Value::Array(list) if list.is_empty()));
+            object.retain(|_, value| !matches!(value, Value::Object(map) if map.is_empty()));
+            object.values_mut().for_each(tidy);
+        }
+        if let Value::Array(list) = value {
+            list.iter_mut().for_each(tidy);
+        }
+        // Its JSON knows no integers; a buildpack that wrote 1 gets 1.0 back. Not from us.
+        if let Some(number) = value.as_f64() {
+            *value = number.into();
+        }
+    }
+    tidy(&mut value);
+    // The digest of our own image differs, because it is packed by another compressor.
+    for name in [
+        "/image/reference",
+        "/run-image/reference",
+        "/metadata/run-image/reference",
+    ] {
+        if let Some(Value::String(reference)) = value.pointer_mut(name) {
+            reference.truncate(reference.find('@').unwrap_or(reference.len()));
+        }
+    }
+    value
+}
+
+/// In no order: the reference's differs from run to run.
+fn plan(world: &World) -> String {
+    let plan = sorted(&world.toml("layers/plan.toml"));
+    let entries = plan["entries"].as_array().cloned().unwrap_or_default();
+    let mut entries: Vec<String> = entries.iter().map(Value::to_string).collect();
+    entries.sort();
+    entries.join("\n")
+}
+
+fn tree(world: &World, dir: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for name in world.names(dir) {
+        let path = format!("{dir}/{name}");
+        match world.path(&path).is_dir() {
+            true => found.extend(tree(world, &path)),
+            false => found.push(format!("{path}: {}", world.read(&path))),
+        }
+    }
+    found
+}
+
+fn compare(ours: &Left, theirs: &Left, what: &str) {
+    for ((name, ours), (_, theirs)) in ours.files.iter().zip(&theirs.files) {
+        assert!(
+            ours == theirs,
+            "{what}: {name}\nours:\n{ours}\ntheirs:\n{theirs}"
+        );
+    }
+    let (Value::Object(ours), Value::Object(theirs)) = (&ours.config, &theirs.config) else {
+        panic!("{what}: no configuration");
+    };
+    for name in ours.keys().chain(theirs.keys()) {
+        let (ours, theirs) = (ours.get(name), theirs.get(name));
+        assert!(
+            ours == theirs,
+            "{what}: {name}\nours:\n{ours:#?}\ntheirs:\n{theirs:#?}"
+        );
+    }
+}
+
+/// One world for both, because the layers hold the paths.
+fn both(world: &mut World, reference: PathBuf, times: usize) {
+    let mut builds = Vec::new();
+    for lifecycle in [None, Some(reference)] {
+        world.reference = lifecycle;
+        let app = world.path("oci/registry.example/app");
+        _ = fs::remove_dir_all(app);
+        _ = fs::remove_dir_all(world.path("cache"));
+        fs::create_dir_all(world.path("cache")).unwrap();
+        let mut left = Vec::new();
+        for _ in 0..times {
+            world.reset();
+            fixture(world);
+            left.push(build(world));
+            if world.api == "0.15" {
+                assert_eq!(summary(world), GOLDEN);
+            }
+        }
+        builds.push(left);
+    }
+    for (number, (ours, theirs)) in builds[0].iter().zip(&builds[1]).enumerate() {
+        compare(
+            ours,
+            theirs,
+            &format!("Platform API {}, build {}", world.api, number + 1),
+        );
+    }
+}
+
+fn everything(_: &World) {
+    let Some(reference) = reference() else { return };
+    both(&mut World::new(), reference, 2);
+}
+
+fn platforms(_: &World) {
+    let Some(reference) = reference() else { return };
+    for api in ["0.7", "0.8", "0.9", "0.11", "0.12", "0.13", "0.14"] {
+        let mut world = World::new();
+        world.api = api;
+        both(&mut world, reference.clone(), 1);
+    }
+}
+
+/// What it is, how to bring it about, and the phase that fails.
+type Failing<'a> = (&'a str, &'a dyn Fn(&World), &'a str);
+
+fn statuses(_: &World) {
+    let Some(reference) = reference() else { return };
+    let mut world = World::new();
+    let cases: &[Failing<'_>] = &[
+        (
+            "nothing applies",
+            &|world| world.order("acme/absent"),
+            "detector",
+        ),
+        (
+            "a buildpack cannot tell",
+            &|world| world.order("acme/absent\nacme/fails"),
+            "detector",
+        ),
+        (
+            "made for another target",
+            &|world| world.order("acme/windows"),
+            "detector",
+        ),
+        (
+            "a plan that is no TOML",
+            &|world| {
+                world.buildpack("0.10", "acme/x", "", "echo = > $2", "");
+                world.order("acme/x");
+            },
+            "detector",
+        ),
+        (
+            "a version outside the metadata",
+            &|world| {
+                world.buildpack(
+                    "0.10",
+                    "acme/x",
+                    "",
+                    "printf '[[requires]]\\nname=\"a\"\\nversion=\"1\"' > $2",
+                    "",
+                );
+                world.order("acme/x");
+            },
+            "detector",
+        ),
+        (
+            "an order that is no TOML",
+            &|world| world.write("order.toml", "[[order"),
+            "detector",
+        ),
+        (
+            "a buildpack that is not there",
+            &|world| world.order("acme/none"),
+            "detector",
+        ),
+        (
+            "a Buildpack API of the future",
+            &|world| {
+                world.buildpack("0.99", "acme/x", "", "", "");
+                world.order("acme/x");
+            },
+            "detector",
+        ),
+        (
+            "a build that fails",
+            &|world| {
+                world.buildpack("0.10", "acme/x", "", "", "exit 7");
+                world.order("acme/x");
+            },
+            "builder",
+        ),
+        (
+            "a layer that is no TOML",
+            &|world| {
+                world.buildpack("0.10", "acme/x", "", "", "echo = > $1/x.toml");
+                world.order("acme/x");
+            },
+            "builder",
+        ),
+        (
+            "types where they were once",
+            &|world| {
+                world.buildpack("0.10", "acme/x", "", "", "echo 'launch = true' > $1/x.toml");
+                world.order("acme/x");
+            },
+            "builder",
+        ),
+        (
+            "two defaults",
+            &|world| {
+                let two = "for t in a b; do printf \"[[processes]]\\ntype='$t'\\ncommand=['x']\\ndefault=true\\n\"; done > $1/launch.toml";
+                world.buildpack("0.10", "acme/x", "", "", two);
+                world.order("acme/x");
+            },
+            "builder",
+        ),
+        (
+            "an undeclared bill of materials",
+            &|world| {
+                world.buildpack(
+                    "0.10",
+                    "acme/x",
+                    "",
+                    "",
+                    "echo {} > $1/launch.sbom.cdx.json",
+                );
+                world.order("acme/x");
+            },
+            "builder",
+        ),
+        (
+            "a layer without a directory",
+            &|world| {
+                world.buildpack(
+                    "0.10",
+                    "acme/x",
+                    "",
+                    "",
+                    "printf '[types]\\nlaunch = true' > $1/x.toml",
+                );
+                world.order("acme/x");
+            },
+            "exporter",
+        ),
+    ];
+    for (what, prepare, last) in cases {
+        let codes: Vec<Vec<i32>> = [None, Some(reference.clone())]
+            .into_iter()
+            .map(|lifecycle| {
+                world.reference = lifecycle;
+                world.reset();
+                fixture(&world);
+                prepare(&world);
+                let launcher = world.launcher();
+                let phases: [(&str, Vec<&str>); 5] = [
+                    ("analyzer", vec!["-run-image", RUN, APP]),
+                    ("detector", vec![]),
+                    ("restorer", vec![]),
+                    ("builder", vec![]),
+                    ("exporter", vec!["-launcher", &launcher, APP]),
+                ];
+                let upto = phases.iter().position(|(name, _)| name == last).unwrap();
+                phases[..=upto]
+                    .iter()
+                    .map(|(name, args)| world.run(name, args).code)
+                    .collect()
+            })
+            .collect();
+        assert_eq!(codes[0], codes[1], "{what}");
+        assert_ne!(codes[0].last(), Some(&0), "{what}");
+    }
+}

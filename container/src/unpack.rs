@@ -1,0 +1,520 @@
+//! Unpacks a tar, plain or by gzip, that somebody else has made. Nothing of it lands outside its directory: names are
+//! taken apart, links are made but never followed, and what it may cost is bounded.
+
+use std::{
+    fs::File,
+    io::{self, BufRead as _, BufReader, Read, Write as _},
+    os::fd::{AsFd as _, OwnedFd},
+    path::{Path, PathBuf},
+};
+
+use flate2::bufread::MultiGzDecoder;
+use rustix::{
+    fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags},
+    io::Errno,
+};
+use sha2::{Digest as _, Sha256};
+use tar::EntryType;
+
+use crate::Digest;
+
+const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
+const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+/// Of a header that goes before another: long names and PAX records.
+const EXTENSION_BYTES_MAX: u64 = 1024 * 1024;
+/// PATH_MAX.
+const NAME_BYTES_MAX: usize = 4096;
+const BUFFER_BYTES: usize = 128 * 1024;
+
+/// What an archive may cost.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// Unpacked, headers included.
+    pub bytes_max: u64,
+    pub entries_max: u64,
+}
+
+impl Default for Bounds {
+    /// The largest buildpackages, those with runtimes for an air gap, stay below.
+    fn default() -> Self {
+        Self {
+            bytes_max: 8 * 1024 * 1024 * 1024,
+            entries_max: 500_000,
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum UnpackError {
+    #[error("`{name}` {why}")]
+    Refused { name: String, why: &'static str },
+    #[error("is compressed with zstd, which is not read yet")]
+    Zstd,
+    #[error("unpacks to more than {0} bytes")]
+    TooLarge(u64),
+    #[error("has more than {0} entries")]
+    TooMany(u64),
+    #[error("is no tar archive that can be read")]
+    Broken(#[source] io::Error),
+    #[error("cannot write `{name}`")]
+    Write { name: String, source: io::Error },
+}
+
+/// Unpacks into `dir`, which is there. `place` says where an entry goes, relative to `dir`, or that it is left out; it is
+/// asked with plain relative paths. Returns the digest of the uncompressed archive: a layer's diffID.
+pub fn unpack(
+    archive: impl Read,
+    dir: &Path,
+    bounds: Bounds,
+    place: impl Fn(&Path) -> Option<PathBuf>,
+) -> Result<Digest, UnpackError> {
+    let mut reader = BufReader::with_capacity(BUFFER_BYTES, archive);
+    let start = reader.fill_buf().map_err(UnpackError::Broken)?;
+    if start.starts_with(&ZSTD_MAGIC) {
+        return Err(UnpackError::Zstd);
+    }
+    let plain: Box<dyn Read + '_> = if start.starts_with(&GZIP_MAGIC) {
+        Box::new(MultiGzDecoder::new(reader))
+    } else {
+        Box::new(reader)
+    };
+    let hashed = Hashed {
+        inner: plain.take(bounds.bytes_max + 1),
+        hasher: Sha256::new(),
+        bytes: 0,
+    };
+    let mut archive = tar::Archive::new(hashed);
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = rustix::fs::openat(CWD, dir, flags, Mode::empty())
+        .map_err(|error| write_error(dir, error))?;
+    let unpacked = Unpacker {
+        root,
+        bounds,
+        long_name: None,
+        long_link: None,
+    }
+    .run(&mut archive, &place);
+    let mut hashed = archive.into_inner();
+    if unpacked.is_ok() {
+        // Padding after the end belongs to the digest.
+        io::copy(&mut hashed, &mut io::sink()).map_err(UnpackError::Broken)?;
+    }
+    if hashed.bytes > bounds.bytes_max {
+        return Err(UnpackError::TooLarge(bounds.bytes_max));
+    }
+    unpacked?;
+    Ok(Digest::finish(hashed.hasher))
+}
+
+struct Hashed<R> {
+    inner: R,
+    hasher: Sha256,
+    bytes: u64,
+}
+
+impl<R: Read> Read for Hashed<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.inner.read(buffer)?;
+        self.hasher.update(&buffer[..length]);
+        self.bytes += length as u64;
+        Ok(length)
+    }
+}
+
+struct Unpacker {
+    root: OwnedFd,
+    bounds: Bounds,
+    /// Of the entry that comes next.
+    long_name: Option<Vec<u8>>,
+    long_link: Option<Vec<u8>>,
+}
+
+impl Unpacker {
+    fn run<R: Read>(
+        mut self,
+        archive: &mut tar::Archive<R>,
+        place: &dyn Fn(&Path) -> Option<PathBuf>,
+    ) -> Result<(), UnpackError> {
+        // Raw: the crate would read a long name of any length into memory.
+        let entries = archive.entries().map_err(UnpackError::Broken)?.raw(true);
+        for (count, entry) in (1..).zip(entries) {
+            if count > self.bounds.entries_max {
+                return Err(UnpackError::TooMany(self.bounds.entries_max));
+            }
+            let mut entry = entry.map_err(UnpackError::Broken)?;
+            match entry.header().entry_type() {
+                EntryType::GNULongName => self.long_name = Some(extension(&mut entry)?),
+                EntryType::GNULongLink => self.long_link = Some(extension(&mut entry)?),
+                EntryType::XHeader => self.records(&extension(&mut entry)?),
+                EntryType::XGlobalHeader => _ = extension(&mut entry)?,
+                kind => self.entry(kind, &mut entry, place)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// PAX: `<length> <key>=<value>\n`.
+    fn records(&mut self, mut bytes: &[u8]) {
+        while let Some(space) = bytes.iter().position(|byte| *byte == b' ') {
+            let length = std::str::from_utf8(&bytes[..space]).ok();
+            let length: Option<usize> = length.and_then(|text| text.parse().ok());
+            let Some(record) = length.and_then(|length| bytes.get(space + 1..length)) else {
+                return;
+            };
+            let record = record.strip_suffix(b"\n").unwrap_or(record);
+            if let Some(path) = record.strip_prefix(b"path=") {
+                self.long_name = Some(path.to_vec());
+            } else if let Some(link) = record.strip_prefix(b"linkpath=") {
+                self.long_link = Some(link.to_vec());
+            }
+            bytes = bytes.get(length.unwrap_or(0)..).unwrap_or_default();
+        }
+    }
+
+    fn entry<R: Read>(
+        &mut self,
+        kind: EntryType,
+        entry: &mut tar::Entry<'_, R>,
+        place: &dyn Fn(&Path) -> Option<PathBuf>,
+    ) -> Result<(), UnpackError> {
+        let header = entry.header();
+        let name = self.long_name.take();
+        let name = name.unwrap_or_else(|| header.path_bytes().into_owned());
+        let link = self.long_link.take();
+        let link = link.or_else(|| header.link_name_bytes().map(|link| link.into_owned()));
+        let mode = header.mode().unwrap_or(0o644) & 0o777;
+        let name = relative(&name)?;
+        let Some(to) = place(&name).filter(|to| !to.as_os_str().is_empty()) else {
+            return Ok(());
+        };
+        let shown = || name.display().to_string();
+        let refuse = |why| Err(UnpackError::Refused { name: shown(), why });
+        let made = match kind {
+            EntryType::Directory => self.directory(&to, mode),
+            EntryType::Regular | EntryType::Continuous => self.file(&to, mode, entry),
+            EntryType::Symlink => self.symlink(&to, &link.unwrap_or_default()),
+            EntryType::Link => {
+                let of = relative(&link.unwrap_or_default())?;
+                match place(&of) {
+                    Some(of) => self.hard_link(&to, &of),
+                    None => return refuse("is a link to what is left out"),
+                }
+            }
+            _ => return refuse("is neither a file, a folder nor a link"),
+        };
+        made.map_err(|source| UnpackError::Write {
+            name: shown(),
+            source,
+        })
+    }
+
+    fn directory(&self, to: &Path, mode: u32) -> io::Result<()> {
+        let parent = self.parent(to)?;
+        let name = file_name(to)?;
+        match rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(mode | 0o700)) {
+            Err(Errno::EXIST) => match self.open_dir(to) {
+                Ok(_) => Ok(()),
+                Err(error) => Err(error.into()),
+            },
+            result => Ok(result?),
+        }
+    }
+
+    fn file<R: Read>(&self, to: &Path, mode: u32, entry: &mut tar::Entry<'_, R>) -> io::Result<()> {
+        let parent = self.free(to)?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let mode = Mode::from_raw_mode(mode | 0o600);
+        let mut file = File::from(rustix::fs::openat(&parent, file_name(to)?, flags, mode)?);
+        let size = entry.size();
+        if io::copy(entry, &mut file)? != size {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        // The umask has had its say; what others may do is part of what was packed.
+        rustix::fs::fchmod(&file, mode)?;
+        file.flush()
+    }
+
+    fn symlink(&self, to: &Path, target: &[u8]) -> io::Result<()> {
+        let parent = self.free(to)?;
+        Ok(rustix::fs::symlinkat(target, &parent, file_name(to)?)?)
+    }
+
+    fn hard_link(&self, to: &Path, of: &Path) -> io::Result<()> {
+        let from = self.parent(of)?;
+        let parent = self.free(to)?;
+        let (of, to) = (file_name(of)?, file_name(to)?);
+        Ok(rustix::fs::linkat(
+            &from,
+            of,
+            &parent,
+            to,
+            AtFlags::empty(),
+        )?)
+    }
+
+    /// The parent directory, made where it is missing, with nothing of that name in it.
+    fn free(&self, to: &Path) -> io::Result<OwnedFd> {
+        let parent = self.parent(to)?;
+        match rustix::fs::unlinkat(&parent, file_name(to)?, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(parent),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn parent(&self, of: &Path) -> io::Result<OwnedFd> {
+        let mut dir = rustix::io::fcntl_dupfd_cloexec(&self.root, 0)?;
+        for part in of.parent().into_iter().flat_map(Path::components) {
+            match rustix::fs::mkdirat(&dir, part.as_os_str(), Mode::from_raw_mode(0o755)) {
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(error) => return Err(error.into()),
+            }
+            dir = beneath(dir.as_fd(), Path::new(part.as_os_str()))?;
+        }
+        Ok(dir)
+    }
+
+    fn open_dir(&self, path: &Path) -> rustix::io::Result<OwnedFd> {
+        beneath(self.root.as_fd(), path)
+    }
+}
+
+/// Through no link.
+fn beneath(dir: rustix::fd::BorrowedFd<'_>, path: &Path) -> rustix::io::Result<OwnedFd> {
+    rustix::fs::openat2(
+        dir,
+        path,
+        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+        ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS,
+    )
+}
+
+fn file_name(path: &Path) -> io::Result<&std::ffi::OsStr> {
+    path.file_name()
+        .ok_or_else(|| io::ErrorKind::InvalidInput.into())
+}
+
+/// A name without `/` before it, `.` in it, and never with `..`.
+fn relative(name: &[u8]) -> Result<PathBuf, UnpackError> {
+    use std::os::unix::ffi::OsStrExt as _;
+    let name = name.strip_suffix(b"\0").unwrap_or(name);
+    let refuse = |why| {
+        Err(UnpackError::Refused {
+            name: String::from_utf8_lossy(&name[..name.len().min(200)])
+                .escape_debug()
+                .to_string(),
+            why,
+        })
+    };
+    if name.len() > NAME_BYTES_MAX || name.contains(&0) {
+        return refuse("cannot be a name");
+    }
+    let mut path = PathBuf::new();
+    for part in name.split(|byte| *byte == b'/') {
+        match part {
+            b"" | b"." => {}
+            b".." => return refuse("leads out of the archive"),
+            part => path.push(std::ffi::OsStr::from_bytes(part)),
+        }
+    }
+    Ok(path)
+}
+
+fn extension<R: Read>(entry: &mut tar::Entry<'_, R>) -> Result<Vec<u8>, UnpackError> {
+    let mut bytes = Vec::new();
+    let read = entry.take(EXTENSION_BYTES_MAX + 1).read_to_end(&mut bytes);
+    read.map_err(UnpackError::Broken)?;
+    if bytes.len() as u64 > EXTENSION_BYTES_MAX {
+        let name = "a header".to_owned();
+        let why = "is larger than 1 MiB";
+        return Err(UnpackError::Refused { name, why });
+    }
+    while bytes.last() == Some(&0) {
+        bytes.pop();
+    }
+    Ok(bytes)
+}
+
+fn write_error(dir: &Path, error: Errno) -> UnpackError {
+    UnpackError::Write {
+        name: dir.display().to_string(),
+        source: error.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SMALL: Bounds = Bounds {
+        bytes_max: 64 * 1024,
+        entries_max: 20,
+    };
+
+    /// Header fields are set raw: the crate's own builder refuses what we want to see refused.
+    fn entry(name: &str, kind: EntryType, link: &str, content: &[u8]) -> Vec<u8> {
+        let mut header = tar::Header::new_gnu();
+        header.as_mut_bytes()[..name.len()].copy_from_slice(name.as_bytes());
+        header.as_mut_bytes()[157..157 + link.len()].copy_from_slice(link.as_bytes());
+        header.set_entry_type(kind);
+        header.set_size(content.len() as u64);
+        header.set_mode(0o4755);
+        header.set_cksum();
+        let mut bytes = header.as_bytes().to_vec();
+        bytes.extend_from_slice(content);
+        bytes.resize(bytes.len().next_multiple_of(512), 0);
+        bytes
+    }
+
+    fn tar(entries: &[(&str, EntryType, &str, &str)]) -> Vec<u8> {
+        let entries = entries.iter();
+        let mut bytes: Vec<u8> = entries
+            .flat_map(|(name, kind, link, content)| entry(name, *kind, link, content.as_bytes()))
+            .collect();
+        bytes.extend_from_slice(&[0; 1024]);
+        bytes
+    }
+
+    fn into(dir: &Path, bytes: &[u8]) -> Result<Digest, UnpackError> {
+        unpack(bytes, dir, SMALL, |path| Some(path.to_owned()))
+    }
+
+    #[test]
+    fn files_folders_and_links_arrive() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let bytes = tar(&[
+            ("/a/./b", EntryType::Regular, "", "one"),
+            ("a/b", EntryType::Regular, "", "two"),
+            ("a/link", EntryType::Symlink, "/etc", ""),
+            ("c", EntryType::Link, "a/b", ""),
+            ("empty/", EntryType::Directory, "", ""),
+        ]);
+        assert_eq!(into(dir.path(), &bytes).unwrap(), Digest::of(&bytes));
+        assert_eq!(fs::read_to_string(dir.path().join("a/b")).unwrap(), "two");
+        assert_eq!(fs::read_to_string(dir.path().join("c")).unwrap(), "two");
+        let metadata = fs::metadata(dir.path().join("c")).unwrap();
+        assert_eq!(
+            metadata.permissions().mode() & 0o7777,
+            0o755,
+            "setuid is gone"
+        );
+        assert!(dir.path().join("empty").is_dir());
+        // A gzip of several members is one archive.
+        let mut gzip = Vec::new();
+        for half in [&bytes[..700], &bytes[700..]] {
+            let mut out = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            out.write_all(half).unwrap();
+            gzip.extend(out.finish().unwrap());
+        }
+        let again = tempfile::tempdir().unwrap();
+        assert_eq!(into(again.path(), &gzip).unwrap(), Digest::of(&bytes));
+    }
+
+    #[test]
+    fn nothing_leaves_the_directory() {
+        let outside = tempfile::tempdir().unwrap();
+        let target = outside.path().display().to_string();
+        fs::write(outside.path().join("secret"), "untouched").unwrap();
+        let secret = format!("{target}/secret");
+        for entries in [
+            &[("../x", EntryType::Regular, "", "x")][..],
+            &[("a/../../x", EntryType::Regular, "", "x")],
+            &[
+                ("l", EntryType::Symlink, &target, ""),
+                ("l/x", EntryType::Regular, "", "x"),
+            ],
+            &[
+                ("l", EntryType::Symlink, &target, ""),
+                ("l/", EntryType::Directory, "", ""),
+            ],
+            &[
+                ("l", EntryType::Symlink, &target, ""),
+                ("h", EntryType::Link, "l/secret", ""),
+            ],
+            &[("h", EntryType::Link, "../../etc/passwd", "")],
+            &[("h", EntryType::Link, &secret, "")],
+            &[("dev", EntryType::Char, "", "")],
+            &[("fifo", EntryType::Fifo, "", "")],
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            let result = into(dir.path(), &tar(entries));
+            assert!(result.is_err(), "{entries:?}");
+        }
+        // Over a link: the link is replaced, not what it points to.
+        let dir = tempfile::tempdir().unwrap();
+        let over = tar(&[
+            ("l", EntryType::Symlink, &secret, ""),
+            ("l", EntryType::Regular, "", "new"),
+        ]);
+        into(dir.path(), &over).unwrap();
+        let left = fs::read_dir(outside.path()).unwrap().count();
+        assert_eq!(left, 1);
+        assert_eq!(fs::read_to_string(&secret).unwrap(), "untouched");
+    }
+
+    #[test]
+    fn bombs_are_stopped() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        gzip.write_all(&entry("zeros", EntryType::Regular, "", &vec![0; 10 << 20]))
+            .unwrap();
+        let error = into(dir.path(), &gzip.finish().unwrap()).unwrap_err();
+        assert!(matches!(error, UnpackError::TooLarge(_)), "{error:?}");
+        let many = ("x", EntryType::Regular, "", "");
+        let error = into(dir.path(), &tar(&[many; 21])).unwrap_err();
+        assert!(matches!(error, UnpackError::TooMany(20)), "{error:?}");
+        let bounds = Bounds {
+            bytes_max: 8 << 20,
+            ..SMALL
+        };
+        let long = entry(
+            "././@LongLink",
+            EntryType::GNULongName,
+            "",
+            &vec![b'a'; 2 << 20],
+        );
+        let error = unpack(&long[..], dir.path(), bounds, |path| Some(path.to_owned()));
+        assert!(error.unwrap_err().to_string().contains("1 MiB"));
+    }
+
+    #[test]
+    fn long_names_are_read_in_both_forms() {
+        let name = format!("{}/{}", "d".repeat(150), "f".repeat(150));
+        let record = format!("path={name}\n");
+        let length = record.len() + 4;
+        let gnu = ("././@LongLink", EntryType::GNULongName, name.clone());
+        let pax = ("pax", EntryType::XHeader, format!("{length} {record}"));
+        for (header, kind, content) in [gnu, pax] {
+            let dir = tempfile::tempdir().unwrap();
+            let bytes = tar(&[
+                (header, kind, "", &content),
+                ("short", EntryType::Regular, "", "x"),
+            ]);
+            into(dir.path(), &bytes).unwrap();
+            assert!(dir.path().join(&name).is_file(), "{kind:?}");
+            assert!(!dir.path().join("short").exists());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn damage_is_an_error_or_harmless(at in 0_usize..2048, byte: u8) {
+            let outer = tempfile::tempdir().unwrap();
+            let dir = outer.path().join("dir");
+            fs::create_dir(&dir).unwrap();
+            let mut bytes = tar(&[
+                ("a/b", EntryType::Regular, "", "one"),
+                ("l", EntryType::Symlink, "a", ""),
+            ]);
+            let at = at % bytes.len();
+            bytes[at] = byte;
+            _ = into(&dir, &bytes);
+            prop_assert_eq!(fs::read_dir(outer.path()).unwrap().count(), 1);
+        }
+    }
+}
