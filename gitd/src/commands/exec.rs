@@ -15,7 +15,12 @@ const SHELL: &str = "command -v bash >/dev/null && exec bash; exec sh";
 const KILLED: i32 = 9;
 
 /// Run a command, or a shell, inside a live instance
+///
+/// Behind `--` stands a line for a shell, as with `run`; without it, words that are executed as they are.
 #[derive(Args)]
+#[command(
+    after_help = "Examples:\n  ps:exec shop\n  ps:exec shop worker.1 -- 'ls /tmp | wc -l'\n  enter shop web.1 printenv PORT"
+)]
 pub(super) struct Exec {
     app: AppName,
     /// An instance such as `web.1`, the first of `web` when absent; then, or behind `--`, the command
