@@ -100,6 +100,7 @@ pub(crate) fn run(args: Args) -> Result<(), Box<dyn Error>> {
         env: &env,
         source_version: commit.clone(),
         clear_cache: args.clear_cache,
+        failed: None,
         cancel: Arc::new(AtomicBool::new(false)),
     };
     let builder = workshop.builder(set.as_ref());

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use container::registry::{Client, Credentials};
 
 use crate::{
-    BuildError, Builder, Built, Output, Request,
+    BuildError, Builder, Built, Output, Request, failed,
     project::Project,
     sources::{Fetcher, Set, Sources},
     trees,
@@ -34,13 +34,20 @@ impl Builder {
         if let Some(set) = &set {
             builder.buildpacks = set.dir().to_owned();
         }
-        builder.build(
+        let failed = request.failed;
+        let built = builder.build(
             Request {
                 env: &env,
                 ..request
             },
             output,
-        )
+        );
+        if let (Err(_), Some(failed), Some(set)) = (&built, failed, &set)
+            && failed.exists()
+        {
+            failed::keep_buildpacks(failed, set)?;
+        }
+        built
     }
 
     fn prepare(

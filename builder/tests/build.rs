@@ -11,6 +11,8 @@
 mod cache;
 #[path = "build/detect.rs"]
 mod detect;
+#[path = "build/failed.rs"]
+mod failed;
 #[path = "build/hostile.rs"]
 mod hostile;
 #[path = "build/image.rs"]
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
         cache::CASES,
         hostile::CASES,
         limits::CASES,
+        failed::CASES,
         sources::CASES,
     ]
     .concat();

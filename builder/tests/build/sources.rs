@@ -36,7 +36,7 @@ pub(crate) const CASES: &[crate::Case] = &[
     ("what_is_no_buildpack_is_said", what_is_no_buildpack_is_said),
 ];
 
-fn script(path: &Path, text: &str) {
+pub(crate) fn script(path: &Path, text: &str) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(path, format!("#!/usr/bin/env bash\nset -e\n{text}\n")).unwrap();
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
@@ -259,6 +259,7 @@ fn a_push_heeds_project_toml(world: &World) {
             env: &BTreeMap::from([("SET".to_owned(), "by config\n".to_owned())]),
             source_version: None,
             clear_cache: false,
+            failed: None,
             cancel: Arc::default(),
         };
         let built = world.builder.build_described(request, &mut shown);

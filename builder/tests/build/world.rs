@@ -53,6 +53,7 @@ pub(crate) struct With {
     pub(crate) previous: Option<Digest>,
     pub(crate) env: BTreeMap<String, String>,
     pub(crate) clear_cache: bool,
+    pub(crate) failed: Option<PathBuf>,
     /// Cancels when a line holds this.
     pub(crate) cancel_at: Option<&'static str>,
 }
@@ -149,6 +150,7 @@ impl World {
             env: &with.env,
             source_version: Some("c0ffee".to_owned()),
             clear_cache: with.clear_cache,
+            failed: with.failed.as_deref(),
             cancel,
         };
         let built = self.builder.build(request, &mut shown);

@@ -1,0 +1,166 @@
+//! A build that failed, kept for a look inside: its folders as they were left, and the sandbox of the phase that failed. The
+//! user's variables are not kept; whoever looks inside brings them again.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use container::{Bind, Mount, Process, Sandbox, Stdio, store::Hold};
+
+use crate::{
+    BuildError, Builder,
+    dirs::{LIFECYCLE, PLATFORM},
+    error::Doing as _,
+    lifecycle_dir::DEBUGGER,
+    project::Project,
+    sources::Set,
+    trees,
+    work::{Source, Work},
+};
+
+/// What takes more of the disk is not kept.
+const BYTES_MAX: u64 = 2 << 30;
+const SANDBOX: &str = "sandbox.json";
+const SOURCE: &str = "source";
+const BUILDPACKS: &str = "buildpacks";
+
+/// How somebody looks inside.
+#[derive(Debug)]
+pub struct Look<'a> {
+    /// As the build's request had them.
+    pub env: &'a BTreeMap<String, String>,
+    /// TERM, LANG and the like.
+    pub terminal: Vec<(String, String)>,
+    /// A line for a shell; a shell that reads its input when absent.
+    pub command: Option<String>,
+}
+
+/// A process in the sandbox of a failed build, at the step that failed, with that step's environment and under the limits
+/// of builds. It ends with us.
+#[derive(Debug)]
+pub struct Looking {
+    pub process: Process,
+    /// Holds the user's variables.
+    _work: Work,
+    _hold: Hold,
+}
+
+impl Builder {
+    /// Starts a process in the build that [`crate::Request::failed`] has kept. One at a time: they would share what only one
+    /// kernel mount may have.
+    pub fn look_inside(
+        &self,
+        failed: &Path,
+        look: Look<'_>,
+        stdio: Stdio,
+    ) -> Result<Looking, BuildError> {
+        let hold = self.store.hold();
+        let mut sandbox = read(failed)?;
+        let of_project = Project::read(&failed.join(SOURCE)).map(|project| project.env);
+        let mut env = of_project.unwrap_or_default();
+        env.extend(look.env.clone());
+        let work = Work::open(&self.store)?;
+        let platform = work.platform(&env)?;
+        for mount in &mut sandbox.mounts {
+            match mount {
+                Mount::Bind(bind) if bind.target == PLATFORM => bind.source.clone_from(&platform),
+                _ => {}
+            }
+        }
+        sandbox.limits = self.limits;
+        let terminal = look.terminal.into_iter();
+        sandbox.argv = [format!("{LIFECYCLE}/{DEBUGGER}")]
+            .into_iter()
+            .chain(terminal.map(|(name, value)| format!("{name}={value}")))
+            .chain(["--".to_owned()])
+            .chain(look.command)
+            .collect();
+        Ok(Looking {
+            process: self.spawner.spawn(&sandbox, stdio)?,
+            _work: work,
+            _hold: hold,
+        })
+    }
+
+    /// Gives the disk back. Returns at once.
+    pub fn forget_failed(&self, failed: &Path) -> Result<(), BuildError> {
+        Ok(trees::discard(&self.store, failed)?)
+    }
+}
+
+/// Moves what the build has left to `to`, which does not exist yet.
+pub(crate) fn keep(
+    work: Work,
+    source: Source<'_>,
+    mut sandbox: Sandbox,
+    to: &Path,
+) -> Result<(), BuildError> {
+    let bytes = trees::bytes(&source.path, BYTES_MAX) + trees::bytes(work.root(), BYTES_MAX);
+    if bytes > BYTES_MAX {
+        return Ok(());
+    }
+    work.remove_platform()?;
+    let from = work.root().to_owned();
+    fs::rename(&source.path, from.join(SOURCE)).doing("move", &source.path)?;
+    relocate(&mut sandbox, &source.path, &to.join(SOURCE));
+    relocate(&mut sandbox, &from, to);
+    write(&from, &sandbox)?;
+    if let Some(parent) = to.parent() {
+        fs::create_dir_all(parent).doing("make", parent)?;
+    }
+    fs::rename(&from, to).doing("move", &from)?;
+    work.keep();
+    Ok(())
+}
+
+/// Buildpacks that were fetched for the one build stay with it.
+pub(crate) fn keep_buildpacks(failed: &Path, set: &Set) -> Result<(), BuildError> {
+    let mut sandbox = read(failed)?;
+    let to = failed.join(BUILDPACKS);
+    fs::rename(set.dir(), &to).doing("move", set.dir())?;
+    relocate(&mut sandbox, set.dir(), &to);
+    write(failed, &sandbox)
+}
+
+fn read(failed: &Path) -> Result<Sandbox, BuildError> {
+    let path = failed.join(SANDBOX);
+    let text = fs::read(&path).doing("read", &path)?;
+    serde_json::from_slice(&text).doing("read", &path)
+}
+
+fn write(failed: &Path, sandbox: &Sandbox) -> Result<(), BuildError> {
+    let path = failed.join(SANDBOX);
+    let text = serde_json::to_vec(sandbox).doing("write", &path)?;
+    fs::write(&path, text).doing("write", &path)
+}
+
+fn relocate(sandbox: &mut Sandbox, from: &Path, to: &Path) {
+    let move_one = |path: &mut PathBuf| {
+        if let Ok(below) = path.strip_prefix(from) {
+            // `to.join("")` would end in a slash.
+            *path = match below.as_os_str().is_empty() {
+                true => to.to_owned(),
+                false => to.join(below),
+            };
+        }
+    };
+    move_one(&mut sandbox.scratch);
+    for mount in &mut sandbox.mounts {
+        match mount {
+            Mount::Bind(Bind { source, .. }) => move_one(source),
+            Mount::Overlay {
+                lowers,
+                upper,
+                work,
+                ..
+            } => {
+                lowers.iter_mut().for_each(move_one);
+                move_one(upper);
+                move_one(work);
+            }
+            Mount::Tmpfs { .. } => {}
+        }
+    }
+}
