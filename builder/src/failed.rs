@@ -37,25 +37,24 @@ pub struct Look<'a> {
     pub command: Option<String>,
 }
 
-/// A process in the sandbox of a failed build, at the step that failed, with that step's environment and under the limits
-/// of builds. It ends with us.
+/// What a process inside stands on; for as long as it runs.
 #[derive(Debug)]
-pub struct Looking {
-    pub process: Process,
+pub struct Inside {
     /// Holds the user's variables.
     _work: Work,
     _hold: Hold,
 }
 
 impl Builder {
-    /// Starts a process in the build that [`crate::Request::failed`] has kept. One at a time: they would share what only one
-    /// kernel mount may have.
+    /// Starts a process in the build that [`crate::Request::failed`] has kept: in the sandbox, at the step that failed, with
+    /// that step's environment and under the limits of builds. It ends with us. One at a time: they would share what only
+    /// one mount may have.
     pub fn look_inside(
         &self,
         failed: &Path,
         look: Look<'_>,
         stdio: Stdio,
-    ) -> Result<Looking, BuildError> {
+    ) -> Result<(Process, Inside), BuildError> {
         let hold = self.store.hold();
         let mut sandbox = read(failed)?;
         let of_project = Project::read(&failed.join(SOURCE)).map(|project| project.env);
@@ -77,11 +76,12 @@ impl Builder {
             .chain(["--".to_owned()])
             .chain(look.command)
             .collect();
-        Ok(Looking {
-            process: self.spawner.spawn(&sandbox, stdio)?,
+        let process = self.spawner.spawn(&sandbox, stdio)?;
+        let inside = Inside {
             _work: work,
             _hold: hold,
-        })
+        };
+        Ok((process, inside))
     }
 
     /// Gives the disk back. Returns at once.

@@ -67,7 +67,7 @@ use crate::{
 };
 pub use crate::{
     error::BuildError,
-    failed::{Look, Looking},
+    failed::{Inside, Look},
     failure::{Ended, Tried},
     files::BadFile,
     id::{BuildpackId, Version},

@@ -14,6 +14,7 @@ use crate::{
     Caller, Gone, Io, Platform, RepoPath, Status, commands,
     deploy::AppLanding,
     errors::chain,
+    failed_builds::FailedBuilds,
     git::{Limits, Repo},
     queue::Queue,
 };
@@ -21,7 +22,7 @@ use crate::{
 /// What an operator sets.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Holds `repos/`, `builds/`, `cache/`.
+    /// Holds `repos/`, `builds/`, `cache/`, `failed/`.
     pub data: PathBuf,
     /// Apps are served as `http://<app>.<domain>:<http_port>`.
     pub domain: String,
@@ -39,6 +40,7 @@ pub struct Context {
     pub apps: Arc<Apps>,
     pub builder: Arc<Builder>,
     pub(crate) queue: Queue,
+    pub(crate) failed_builds: FailedBuilds,
     limits: Limits,
     /// Names by fingerprint: asked for each key that anybody offers.
     users: RwLock<HashMap<String, String>>,
@@ -51,6 +53,7 @@ impl Context {
         builder: Arc<Builder>,
     ) -> Result<Self, LedgerError> {
         let context = Self {
+            failed_builds: FailedBuilds::new(settings.data.join("failed"), Arc::clone(&builder)),
             settings,
             apps,
             builder,
@@ -80,6 +83,7 @@ impl Context {
                 repo.clean();
             }
         }
+        self.failed_builds.settle();
         for (app, git_ref, commit) in self.apps.ledger().unsettled_refs()? {
             let repo = Repo::open(self.repo_dir(app.id))?;
             let commit = gix_hash::ObjectId::from_hex(commit.as_bytes())?;
@@ -97,11 +101,24 @@ impl Context {
         }
     }
 
+    /// What to type on one's own machine.
+    pub(crate) fn ssh_line(&self, command: &str) -> String {
+        match self.settings.ssh_port {
+            22 => format!("ssh -t git@{} {command}", self.settings.domain),
+            port => format!("ssh -t -p {port} git@{} {command}", self.settings.domain),
+        }
+    }
+
     pub(crate) fn git_url(&self, app: &AppName) -> String {
         format!(
             "ssh://git@{}:{}/{app}",
             self.settings.domain, self.settings.ssh_port
         )
+    }
+
+    /// Now and then: what was kept long enough.
+    pub fn remove_old_failed_builds(&self) {
+        self.failed_builds.remove_old();
     }
 
     fn repo_dir(&self, app: i64) -> PathBuf {
@@ -121,8 +138,9 @@ impl Context {
         self.settings.data.join("cache").join(app.to_string())
     }
 
-    /// Repository, build logs and cache of an app that is gone.
+    /// Repository, build logs, failed build and cache of an app that is gone.
     pub(crate) fn remove_files_of(&self, app: &App) -> io::Result<()> {
+        self.failed_builds.forget(app.id);
         let builds = self.settings.data.join("builds").join(app.id.to_string());
         for dir in [self.repo_dir(app.id), builds, self.cache_dir(app.id)] {
             match fs::remove_dir_all(&dir) {

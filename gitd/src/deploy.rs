@@ -147,7 +147,9 @@ impl AppLanding {
         story.step(&format!("Building {} from {short}", self.app.name));
         let _slot = self.build_slot(story).await;
         let source = self.checkout(commit).await?;
-        let built = self.build(source, commit, clear_cache, story).await?;
+        let built = self
+            .build(source, commit, build.number, clear_cache, story)
+            .await?;
         drop(_slot);
         story.detail(&timings(&built));
         let candidate = Candidate {
@@ -183,6 +185,7 @@ impl AppLanding {
         &self,
         source: PathBuf,
         commit: ObjectId,
+        number: u64,
         clear_cache: bool,
         story: &Story,
     ) -> Result<Built, Failure> {
@@ -196,6 +199,7 @@ impl AppLanding {
             .current(&self.app.name)?
             .and_then(|release| release.image);
         let cache = self.ctx.cache_dir(self.app.id);
+        let failed = self.ctx.failed_builds.place(self.app.id, number);
         let (builder, cancel, mut story) =
             (self.ctx.builder.clone(), self.gone.flag(), story.clone());
         blocking(move || {
@@ -206,6 +210,7 @@ impl AppLanding {
                 env: &env,
                 source_version: Some(commit.to_string()),
                 clear_cache,
+                failed: Some(&failed),
                 cancel,
             };
             Ok(builder.build_described(request, &mut story)?)
@@ -251,9 +256,13 @@ impl AppLanding {
             }
             Err(failure) => {
                 failure.explain(story);
+                self.offer_a_look(build, story);
                 (failure.status(), None, Some(failure.reason()))
             }
         };
+        if matches!(result, Ok(_) | Err(Failure::Deploy(_))) {
+            self.ctx.failed_builds.forget(self.app.id);
+        }
         let ledger = self.ctx.apps.ledger();
         if let Err(error) = ledger.build_ended(
             &self.app.name,
@@ -263,6 +272,16 @@ impl AppLanding {
             reason.as_deref(),
         ) {
             tracing::error!(app = %self.app.name, build = build.number, error = chain(&error), "cannot record the build's end");
+        }
+    }
+}
+
+impl AppLanding {
+    fn offer_a_look(&self, build: &Build, story: &Story) {
+        if (self.ctx.failed_builds).keep_only(self.app.id, build.number) {
+            let line = format!("builds:debug {}", self.app.name);
+            let line = self.ctx.ssh_line(&line);
+            story.error(&format!("To look around in it: {line}"));
         }
     }
 }

@@ -13,6 +13,7 @@ mod context;
 mod deploy;
 mod dotenv;
 mod errors;
+mod failed_builds;
 mod output;
 mod quantity;
 mod queue;

@@ -7,7 +7,7 @@ use crate::words::Word;
 
 const VERBS: &[&str] = &["run", "run:detached"];
 /// Those whose command stands behind a `--`.
-const VERBS_WITH_DASHES: &[&str] = &["ps:exec", "enter"];
+const VERBS_WITH_DASHES: &[&str] = &["ps:exec", "enter", "builds:debug"];
 /// Options whose value is the next word.
 const TAKES_VALUE: &[&str] = &["-a", "--app", "-e", "--env", "--timeout"];
 

@@ -42,11 +42,11 @@ fn look(world: &World, failed: &Path, command: Option<&str>, input: &str) -> (St
         stdout: writer.try_clone().unwrap(),
         stderr: writer,
     };
-    let looking = world.builder.look_inside(failed, look, stdio).unwrap();
+    let (process, _inside) = world.builder.look_inside(failed, look, stdio).unwrap();
     File::from(typed).write_all(input.as_bytes()).unwrap();
     let mut text = String::new();
     File::from(reader).read_to_string(&mut text).unwrap();
-    let exit = looking.process.wait().unwrap();
+    let exit = process.wait().unwrap();
     (text, exit.code.unwrap_or(-1))
 }
 

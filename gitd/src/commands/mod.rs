@@ -9,6 +9,7 @@ mod builds;
 mod checks;
 mod completion;
 mod config;
+mod debug;
 mod doctor;
 mod domains;
 mod exec;
@@ -135,6 +136,8 @@ enum Command {
     Builds(builds::List),
     #[command(name = "builds:output")]
     BuildsOutput(builds::Output),
+    #[command(name = "builds:debug")]
+    BuildsDebug(debug::Debug),
     #[command(name = "keys", visible_alias = "keys:list", alias = "ssh-keys:list")]
     Keys(keys::List),
     #[command(name = "keys:add", alias = "ssh-keys:add")]
@@ -233,6 +236,7 @@ impl Command {
             Self::Rollback(args) => args.run(env).await,
             Self::Builds(args) => args.run(env).await,
             Self::BuildsOutput(args) => args.run(env).await,
+            Self::BuildsDebug(args) => return args.run(env).await,
             Self::Keys(args) => args.run(env).await,
             Self::KeysAdd(args) => args.run(env).await,
             Self::KeysRemove(args) => args.run(env).await,
