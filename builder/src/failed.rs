@@ -8,6 +8,7 @@ use std::{
 };
 
 use container::{Bind, Mount, Process, Sandbox, Stdio, store::Hold};
+use serde::{Deserialize, Serialize};
 
 use crate::{
     BuildError, Builder,
@@ -22,9 +23,17 @@ use crate::{
 
 /// What takes more of the disk is not kept.
 const BYTES_MAX: u64 = 2 << 30;
-const SANDBOX: &str = "sandbox.json";
+const KEPT: &str = "kept.json";
 const SOURCE: &str = "source";
 const BUILDPACKS: &str = "buildpacks";
+
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    /// Where it was when this was written: it may be moved.
+    dir: PathBuf,
+    /// Of the phase that failed.
+    sandbox: Sandbox,
+}
 
 /// How somebody looks inside.
 #[derive(Debug)]
@@ -56,7 +65,7 @@ impl Builder {
         stdio: Stdio,
     ) -> Result<(Process, Inside), BuildError> {
         let hold = self.store.hold();
-        let mut sandbox = read(failed)?;
+        let mut sandbox = Kept::read(failed)?.sandbox;
         let of_project = Project::read(&failed.join(SOURCE)).map(|project| project.env);
         let mut env = of_project.unwrap_or_default();
         env.extend(look.env.clone());
@@ -106,7 +115,11 @@ pub(crate) fn keep(
     fs::rename(&source.path, from.join(SOURCE)).doing("move", &source.path)?;
     relocate(&mut sandbox, &source.path, &to.join(SOURCE));
     relocate(&mut sandbox, &from, to);
-    write(&from, &sandbox)?;
+    let kept = Kept {
+        dir: to.to_owned(),
+        sandbox,
+    };
+    kept.write(&from)?;
     if let Some(parent) = to.parent() {
         fs::create_dir_all(parent).doing("make", parent)?;
     }
@@ -117,23 +130,28 @@ pub(crate) fn keep(
 
 /// Buildpacks that were fetched for the one build stay with it.
 pub(crate) fn keep_buildpacks(failed: &Path, set: &Set) -> Result<(), BuildError> {
-    let mut sandbox = read(failed)?;
+    let mut kept = Kept::read(failed)?;
     let to = failed.join(BUILDPACKS);
     fs::rename(set.dir(), &to).doing("move", set.dir())?;
-    relocate(&mut sandbox, set.dir(), &to);
-    write(failed, &sandbox)
+    relocate(&mut kept.sandbox, set.dir(), &to);
+    kept.write(failed)
 }
 
-fn read(failed: &Path) -> Result<Sandbox, BuildError> {
-    let path = failed.join(SANDBOX);
-    let text = fs::read(&path).doing("read", &path)?;
-    serde_json::from_slice(&text).doing("read", &path)
-}
+impl Kept {
+    fn read(dir: &Path) -> Result<Self, BuildError> {
+        let path = dir.join(KEPT);
+        let text = fs::read(&path).doing("read", &path)?;
+        let mut kept: Self = serde_json::from_slice(&text).doing("read", &path)?;
+        relocate(&mut kept.sandbox, &kept.dir, dir);
+        kept.dir = dir.to_owned();
+        Ok(kept)
+    }
 
-fn write(failed: &Path, sandbox: &Sandbox) -> Result<(), BuildError> {
-    let path = failed.join(SANDBOX);
-    let text = serde_json::to_vec(sandbox).doing("write", &path)?;
-    fs::write(&path, text).doing("write", &path)
+    fn write(&self, dir: &Path) -> Result<(), BuildError> {
+        let path = dir.join(KEPT);
+        let text = serde_json::to_vec(self).doing("write", &path)?;
+        fs::write(&path, text).doing("write", &path)
+    }
 }
 
 fn relocate(sandbox: &mut Sandbox, from: &Path, to: &Path) {

@@ -10,6 +10,7 @@ mod session;
 mod words;
 
 mod context;
+mod dashboard;
 mod deploy;
 mod dotenv;
 mod errors;

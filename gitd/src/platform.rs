@@ -65,7 +65,8 @@ pub trait Platform: Send + Sync + 'static {
     /// What one push may bring and cost.
     fn limits(&self) -> &Limits;
 
-    /// Runs an operator's command and returns its exit status. No words: a greeting and help.
+    /// Runs an operator's command and returns its exit status. No words: the dashboard at a terminal, else a greeting and
+    /// help.
     fn run(
         &self,
         caller: &Caller,

@@ -52,3 +52,4 @@ pub use logs::{LogFilter, LogLine, LogSource};
 pub use name::{AppName, ConfigName, NotAName, ProcessType, ReleaseNumber};
 pub use retention::IMAGES_KEPT;
 pub use runs::RunOptions;
+pub use runtime::usage::Usage;

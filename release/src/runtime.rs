@@ -8,12 +8,12 @@
 //!     scratch/         the sandbox's writable layer
 //! ```
 
-pub(crate) mod memory;
 mod orphan;
 mod port;
 mod record;
 pub(crate) mod sockets;
 mod tree;
+pub(crate) mod usage;
 
 use std::{
     collections::BTreeMap,

@@ -12,6 +12,7 @@ mod shell;
 mod transcript;
 mod typist;
 
+mod dashboard;
 mod debugging;
 mod failed_deploys;
 mod killed;

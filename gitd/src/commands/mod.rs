@@ -34,9 +34,10 @@ use tokio::{io::AsyncWriteExt, sync::mpsc};
 
 pub use keys::parse_public_key;
 pub(crate) use lock::words as lock_words;
+pub(crate) use ps::is_run;
 
 use crate::{
-    Caller, Context, Io, Status,
+    Caller, Context, Io, Status, dashboard,
     errors::{Failure, USAGE},
     output::{self, EVENTS_MAX},
     story::told,
@@ -163,7 +164,8 @@ struct Env<'a> {
     signal: Option<i32>,
 }
 
-/// Runs one command line and returns its exit status. No words: a greeting and the list of commands.
+/// Runs one command line and returns its exit status. No words: the dashboard at a terminal, else a greeting and the list of
+/// commands.
 pub(crate) async fn run(ctx: &Arc<Context>, caller: &Caller, words: &[String], io: Io) -> Status {
     let mut env = Env {
         ctx,
@@ -172,6 +174,10 @@ pub(crate) async fn run(ctx: &Arc<Context>, caller: &Caller, words: &[String], i
         signal: None,
     };
     let result = match parse(words) {
+        _ if words.is_empty() && dashboard::fitting(&env.io).is_some() => {
+            let ended = dashboard::run(ctx, caller, &mut env.io).await;
+            ended.map(|()| 0).map_err(Failure::ours)
+        }
         Ok(command) => command.run(&mut env).await,
         Err(failure) => Err(failure),
     };

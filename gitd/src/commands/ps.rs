@@ -125,7 +125,8 @@ fn line(instance: &InstanceStatus) -> String {
         + "\n"
 }
 
-fn is_run(name: &str) -> bool {
+/// One that somebody has started: `run.1234`.
+pub(crate) fn is_run(name: &str) -> bool {
     ["run.", "exec."]
         .iter()
         .filter_map(|kind| name.strip_prefix(kind))

@@ -105,7 +105,7 @@ impl Ledger {
 }
 
 impl BuildStatus {
-    fn as_str(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Running => "running",
             Self::Succeeded => "succeeded",
