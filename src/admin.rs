@@ -4,9 +4,11 @@ use std::{
     error::Error,
     fs,
     path::{Path, PathBuf},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
-use release::{Key, Ledger};
+use gitd::commands::PublicKeyLine;
+use release::{Authority, Holder, Key, Ledger, UserName};
 
 const MADE: &str = "admin_ed25519";
 
@@ -29,20 +31,62 @@ pub(crate) fn add_keys(
             .map(str::trim)
             .filter(|line| !line.is_empty() && !line.starts_with('#'))
         {
-            ledger.add_key(&admin_key(line, file)?)?;
+            let (user, key) = admin_key(line, file)?;
+            ledger.add_admin_key(&user, &key)?;
         }
     }
     Ok(made)
 }
 
+/// Trusts the authorities whose public keys the files hold, one in each.
+pub(crate) fn add_authorities(ledger: &Ledger, files: &[PathBuf]) -> Result<(), Box<dyn Error>> {
+    for file in files {
+        let text = fs::read_to_string(file)
+            .map_err(|error| format!("cannot read {}: {error}", file.display()))?;
+        let (line, name) = named(&text, file)?;
+        ledger.add_authority(&Authority {
+            name: name.to_string(),
+            fingerprint: line.fingerprint,
+            public: line.line,
+            added_at: now(),
+        })?;
+    }
+    Ok(())
+}
+
+fn admin_key(line: &str, file: &Path) -> Result<(UserName, Key), Box<dyn Error>> {
+    let (line, user) = named(line, file)?;
+    let key = Key {
+        fingerprint: line.fingerprint,
+        name: user.to_string(),
+        holder: Holder::User(user.to_string()),
+        public: line.line,
+        added_at: now(),
+        expires_at: None,
+    };
+    Ok((user, key))
+}
+
 /// Named after the key's comment, or else the file.
-fn admin_key(line: &str, file: &Path) -> Result<Key, Box<dyn Error>> {
+fn named(text: &str, file: &Path) -> Result<(PublicKeyLine, UserName), Box<dyn Error>> {
     let fallback = file
         .file_stem()
         .map(|stem| stem.to_string_lossy().into_owned());
-    let parsed = gitd::commands::parse_public_key(line, None)
-        .or_else(|_| gitd::commands::parse_public_key(line, fallback.as_deref()));
-    parsed.map_err(|failure| format!("{}:\n{failure}", file.display()).into())
+    let read = || {
+        let line = PublicKeyLine::parse(text)?;
+        let name = line
+            .named(None)
+            .or_else(|_| line.named(fallback.as_deref()))?;
+        Ok((line, name))
+    };
+    read().map_err(|failure: gitd::Failure| format!("{}:\n{failure}", file.display()).into())
+}
+
+/// Seconds since the Unix epoch.
+fn now() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |now| now.as_secs())
 }
 
 fn own_keys() -> Vec<PathBuf> {

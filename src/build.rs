@@ -18,7 +18,7 @@ use builder::{
     BuildError, Builder, BuildpackId, Built, Request, Version,
     project::Project,
     provenance::Provenance,
-    sources::{Fetcher, Set, SourceUri, Sources, Wanted},
+    sources::{Asked, Set, SourceUri, Sources, Wanted},
 };
 use container::{
     Digest, Spawner, Stack, Store,
@@ -123,7 +123,7 @@ pub(crate) fn run(args: Args) -> Result<(), Box<dyn Error>> {
     };
     let digest = target::deliver(
         &args.tags,
-        &workshop.sources.registry,
+        &workshop.sources.client,
         &builder,
         &built,
         &provenance,
@@ -159,8 +159,7 @@ impl Workshop {
         let credentials = Credentials::from_environment()?;
         Ok(Self {
             sources: Sources {
-                registry: Client::new(credentials, args.insecure_registry.clone()),
-                git: Fetcher::Ourselves,
+                client: Client::new(credentials, args.insecure_registry.clone()),
                 installed: installed.clone(),
             },
             builder: Builder {
@@ -200,25 +199,12 @@ impl Workshop {
             Ok(Wanted::Source(uri))
         });
         let named: Vec<Wanted> = named.collect::<Result<_, Box<dyn Error>>>()?;
-        let of_project = project
-            .builder
-            .as_ref()
-            .filter(|_| project.buildpacks.is_empty());
-        let image = match (&args.builder, of_project) {
-            (Some(image), _) => Some(image.clone()),
-            (None, Some(text)) if named.is_empty() => Some(text.parse()?),
-            _ => None,
+        let asked = match &args.builder {
+            Some(image) => Asked::Builder(image.clone()),
+            None if named.is_empty() => project.asked()?,
+            None => Asked::These(named.into()),
         };
-        let wanted = if named.is_empty() {
-            &project.buildpacks
-        } else {
-            &named
-        };
-        Ok(match image {
-            Some(image) => Some(self.sources.assemble_builder(&self.builder, &image)?),
-            None if wanted.is_empty() => None,
-            None => Some(self.sources.assemble(&self.builder, wanted)?),
-        })
+        Ok(self.sources.gather(&self.builder, &asked)?)
     }
 
     fn builder(&self, set: Option<&Set>) -> Builder {

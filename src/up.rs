@@ -11,7 +11,7 @@ use std::{
 };
 
 use builder::Builder;
-use container::{Limits, Spawner, Stack, Store, limits::Enforcement};
+use container::{Limits, Spawner, Stack, Store, limits::Enforcement, registry::Network};
 use gitd::{Context, Server, Settings};
 use release::{Apps, Config};
 use router::{Router, Table};
@@ -59,12 +59,21 @@ pub(crate) struct Args {
     /// Public keys that administer; ~/.ssh/*.pub when absent
     #[arg(long, value_name = "FILE")]
     admin_key: Vec<PathBuf>,
+    /// Certificate authority whose OpenSSH user certificates are taken; a principal names a user
+    #[arg(long, value_name = "FILE")]
+    user_ca: Vec<PathBuf>,
+    /// Networks whose failed logins are not punished, such as an office's or a load balancer's
+    #[arg(long, value_name = "NETWORK", default_values = ["127.0.0.0/8", "::1"])]
+    ssh_exempt: Vec<gitd::Network>,
     /// What builds and instances stand on
     #[arg(long, value_name = "NAME", default_value = "host")]
     stack: String,
     /// Refuse pushes to apps that do not exist, instead of creating them
     #[arg(long)]
     no_create: bool,
+    /// A network, such as 10.0.0.0/8, that buildpacks are fetched from besides the public internet; may be repeated
+    #[arg(long, value_name = "NET")]
+    fetch_from: Vec<Network>,
 }
 
 pub(crate) fn run(args: Args) -> Result<(), Box<dyn Error>> {
@@ -95,7 +104,13 @@ async fn serve(args: Args) -> Result<(), Box<dyn Error>> {
     };
     let router = Router::start(&config, table.clone(), lines)
         .map_err(|error| format!("cannot listen on {}: {error}", args.http))?;
-    let server = Server::bind(args.ssh, data.join("host_keys")).await?;
+    let policy = gitd::ssh::Policy {
+        exempt: args.ssh_exempt.clone(),
+        ..Default::default()
+    };
+    let server = Server::bind(args.ssh, data.join("host_keys"))
+        .await?
+        .with_policy(policy);
 
     let store = Store::open(&data.join("store"))?;
     let stack = Stack::open(&args.stack, &store)?;
@@ -113,6 +128,7 @@ async fn serve(args: Args) -> Result<(), Box<dyn Error>> {
     })
     .await?;
     let made_key = admin::add_keys(apps.ledger(), &args.admin_key, &data)?;
+    admin::add_authorities(apps.ledger(), &args.user_ca)?;
     let builder = builder(&data, store, spawner.clone(), stack)?;
     let settings = Settings {
         data: data.clone(),
@@ -120,6 +136,7 @@ async fn serve(args: Args) -> Result<(), Box<dyn Error>> {
         http_port: router.local_addr().port(),
         ssh_port: server.local_addr()?.port(),
         create_on_push: !args.no_create,
+        fetch_from: args.fetch_from,
         deploy_branches: vec!["main".to_owned(), "master".to_owned()],
     };
     let context = Arc::new(Context::new(settings, apps.clone(), Arc::new(builder))?);

@@ -1,26 +1,26 @@
-//! A build as the app's own project.toml describes it: what a push does.
+//! A build as its app describes it: what a push does.
 
-use std::collections::BTreeMap;
-
-use container::registry::{Client, Credentials};
+use std::{borrow::Cow, collections::BTreeMap};
 
 use crate::{
     BuildError, Builder, Built, Output, Request, failed,
     project::Project,
-    sources::{Fetcher, Set, Sources},
+    sources::{Asked, Set, SourceUri, Sources, Wanted},
     trees,
 };
 
 impl Builder {
-    /// Like [`Builder::build`], after the source's project.toml has been heeded. Buildpacks are fetched without the
-    /// credentials and keys of this machine: whoever pushes has not been given those.
+    /// Like [`Builder::build`], after the source's project.toml and .buildpacks have been heeded. The buildpacks that are
+    /// `set` for the app take their place.
     pub fn build_described(
         &self,
         request: Request<'_>,
+        sources: &Sources,
+        set: &[SourceUri],
         output: &mut dyn Output,
     ) -> Result<Built, BuildError> {
-        let prepared = self.prepare(&request, output);
-        let (project, set) = match prepared {
+        let prepared = self.prepare(&request, sources, set, output);
+        let (project, buildpacks) = match prepared {
             Ok(prepared) => prepared,
             Err(error) => {
                 // A build consumes its source, also one that fails; what cannot be moved now goes with the store's scratch.
@@ -31,8 +31,8 @@ impl Builder {
         let mut env: BTreeMap<String, String> = project.env;
         env.extend(request.env.clone());
         let mut builder = self.clone();
-        if let Some(set) = &set {
-            builder.buildpacks = set.dir().to_owned();
+        if let Some(buildpacks) = &buildpacks {
+            builder.buildpacks = buildpacks.dir().to_owned();
         }
         let failed = request.failed;
         let built = builder.build(
@@ -42,7 +42,7 @@ impl Builder {
             },
             output,
         );
-        if let (Err(_), Some(failed), Some(set)) = (&built, failed, &set)
+        if let (Err(_), Some(failed), Some(set)) = (&built, failed, &buildpacks)
             && failed.exists()
         {
             failed::keep_buildpacks(failed, set)?;
@@ -53,32 +53,34 @@ impl Builder {
     fn prepare(
         &self,
         request: &Request<'_>,
+        sources: &Sources,
+        set: &[SourceUri],
         output: &mut dyn Output,
     ) -> Result<(Project, Option<Set>), BuildError> {
         let project = Project::read(&request.source)?;
-        if project.buildpacks.is_empty() && project.builder.is_none() {
-            project.prune(&request.source)?;
-            return Ok((project, None));
-        }
-        output.step("Fetching the buildpacks of project.toml");
-        let sources = Sources {
-            registry: Client::new(Credentials::none(), vec![]),
-            git: Fetcher::Others,
-            installed: self.buildpacks.clone(),
-        };
-        let image = project
-            .builder
-            .as_ref()
-            .filter(|_| project.buildpacks.is_empty());
-        let set = match image {
-            Some(text) => {
-                let image = text.parse().map_err(BuildError::NoBuilder)?;
-                sources.assemble_builder(self, &image)?
+        let of_project = project.asked().map_err(BuildError::NoBuilder)?;
+        let set: Vec<Wanted> = set.iter().cloned().map(Wanted::Source).collect();
+        let asked = match (set.as_slice(), of_project) {
+            ([], Asked::Any) => {
+                project.prune(&request.source)?;
+                return Ok((project, None));
             }
-            None => sources.assemble(self, &project.buildpacks)?,
+            ([], of_project) => {
+                output.step(&format!("Fetching the buildpacks of {}", project.said_in));
+                of_project
+            }
+            (_, of_project) => {
+                output.step("Fetching the buildpacks that are set for the app");
+                if !matches!(of_project, Asked::Any) {
+                    let other = project.said_in;
+                    output.detail(&format!("{other} names others, which are not used"));
+                }
+                Asked::These(Cow::Owned(set))
+            }
         };
+        let buildpacks = sources.gather(self, &asked)?;
         // Afterwards: a buildpack that lies in the app need not be part of it.
         project.prune(&request.source)?;
-        Ok((project, Some(set)))
+        Ok((project, buildpacks))
     }
 }

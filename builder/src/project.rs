@@ -1,28 +1,35 @@
 //! `project.toml` of an app (CNB project descriptor 0.2, and the tables of 0.1 that people still have): which files are
-//! built, by which buildpacks, with which environment.
+//! built, by which buildpacks, with which environment. Where it names no buildpacks, `.buildpacks` may: Heroku's list of
+//! addresses, one a line.
 
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
 };
 
+use container::registry::NotAReference;
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
 use serde::Deserialize;
 
 use crate::{
     files::{BadFile, Untrusted},
     id::{BuildpackId, Version},
-    sources::{Inline, SourceUri, Wanted},
+    sources::{Asked, Inline, SourceUri, Wanted},
 };
 
 const FILE: &str = "project.toml";
+const LIST: &str = ".buildpacks";
+const LIST_BYTES_MAX: u64 = 64 * 1024;
 const SCRIPT_VERSION: &str = "0.0.0";
 const SHELL: &str = "/bin/sh";
 
 /// What an app says about its build; nothing, where it has no such file.
 #[derive(Debug, Clone, Default)]
 pub struct Project {
+    /// The file that names the buildpacks.
+    pub said_in: &'static str,
     /// Between those that are always there; detection decides when there are none.
     pub buildpacks: Vec<Wanted>,
     /// A builder image.
@@ -98,12 +105,11 @@ impl Project {
     /// Of an app's source. What its buildpacks' paths name lies within it: the file comes from whoever pushes.
     pub fn read(source: &Path) -> Result<Self, BadFile> {
         let dir = Untrusted::open(source, ".")?;
-        let Some(descriptor) = dir.toml::<Descriptor>(FILE)? else {
-            return Ok(Self::default());
-        };
+        let descriptor: Descriptor = dir.toml(FILE)?.unwrap_or_default();
         let old = descriptor.build;
         let new = descriptor.io.buildpacks;
         let mut project = Self {
+            said_in: FILE,
             builder: new.builder,
             include: [new.include, old.include].concat(),
             exclude: [new.exclude, old.exclude].concat(),
@@ -121,7 +127,20 @@ impl Project {
         for entry in groups.into_iter().flatten() {
             project.buildpacks.push(entry.wanted(source)?);
         }
+        if project.buildpacks.is_empty() && project.builder.is_none() {
+            project.said_in = LIST;
+            project.buildpacks = list(&dir, source)?;
+        }
         Ok(project)
+    }
+
+    /// Buildpacks by name go before a builder.
+    pub fn asked(&self) -> Result<Asked<'_>, NotAReference> {
+        Ok(match (self.buildpacks.as_slice(), &self.builder) {
+            ([], None) => Asked::Any,
+            ([], Some(builder)) => Asked::Builder(builder.parse()?),
+            (wanted, _) => Asked::These(Cow::Borrowed(wanted)),
+        })
     }
 
     /// Removes from `source` what the build is not to see; returns how many files that were.
@@ -151,13 +170,7 @@ impl Entry {
                 shell: script.shell.unwrap_or_else(|| SHELL.to_owned()),
                 script: script.inline,
             })),
-            (_, Some(uri), None) => {
-                let uri = SourceUri::parse(&uri, Some(source)).map_err(|e| wrong(e.to_string()))?;
-                if let SourceUri::Path(path) = &uri {
-                    check_within(path, source)?;
-                }
-                Ok(Wanted::Source(uri))
-            }
+            (_, Some(uri), None) => Ok(Wanted::Source(of_app(&uri, source).map_err(wrong)?)),
             (Some(id), None, None) => Ok(Wanted::Source(SourceUri::Installed {
                 id,
                 version: self.version,
@@ -169,19 +182,37 @@ impl Entry {
     }
 }
 
-fn check_within(path: &Path, source: &Path) -> Result<(), BadFile> {
+/// A buildpack as the app names it: a path lies within the app.
+fn of_app(text: &str, source: &Path) -> Result<SourceUri, String> {
+    let uri = SourceUri::parse(text, Some(source)).map_err(|error| error.to_string())?;
+    let SourceUri::Path(path) = &uri else {
+        return Ok(uri);
+    };
     let real = |path: &Path| path.canonicalize();
     let within = real(path).and_then(|path| Ok(path.starts_with(real(source)?)));
-    match within {
-        Ok(true) => Ok(()),
-        _ => {
-            let path = path.strip_prefix(source).unwrap_or(path).display();
-            Err(BadFile::new(
-                FILE,
-                format!("the buildpack `{path}` is not a folder or file of the app"),
-            ))
-        }
+    if within.is_ok_and(|within| within) {
+        return Ok(uri);
     }
+    let path = path.strip_prefix(source).unwrap_or(path).display();
+    Err(format!(
+        "the buildpack `{path}` is not a folder or file of the app"
+    ))
+}
+
+/// `.buildpacks`, without empty lines and comments.
+fn list(dir: &Untrusted, source: &Path) -> Result<Vec<Wanted>, BadFile> {
+    let bytes = dir.bytes(LIST, LIST_BYTES_MAX)?.unwrap_or_default();
+    let text = String::from_utf8(bytes).map_err(|_| BadFile::new(LIST, "is not UTF-8"))?;
+    let lines = (1..).zip(text.lines().map(str::trim));
+    let lines = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
+    let wanted = lines.map(|(number, line)| {
+        let uri = of_app(line, source);
+        uri.map(Wanted::Source).map_err(|what| BadFile {
+            line: Some(number),
+            ..BadFile::new(LIST, what)
+        })
+    });
+    wanted.collect()
 }
 
 fn matcher(patterns: &[String]) -> Result<Gitignore, BadFile> {
@@ -304,6 +335,36 @@ mod tests {
     }
 
     #[test]
+    fn a_list_of_addresses_counts_where_project_toml_names_none() {
+        let check = |project: &str, list: &str, expected: &str| {
+            let dir = app(project);
+            fs::write(dir.path().join(LIST), list).unwrap();
+            let said = match Project::read(dir.path()) {
+                Ok(project) => format!("{}: {:?}", project.said_in, project.buildpacks),
+                Err(bad) => bad.to_string(),
+            };
+            assert!(said.contains(expected), "{said}");
+        };
+        let two = "# Heroku's\n\nhttps://x.io/a#v1\r\n  a \n";
+        check(
+            "",
+            two,
+            ".buildpacks: [Source(Git { url: \"https://x.io/a\"",
+        );
+        check("", two, "Source(Path(");
+        check("[io.buildpacks]\nexclude=['x']", two, ".buildpacks: [S");
+        check("[io.buildpacks]\nbuilder='b'", two, "project.toml: []");
+        let group = "[[io.buildpacks.group]]\nid='a/b'";
+        check(group, "../x", "project.toml: [Source(Installed");
+        check(
+            "",
+            "\n../x",
+            ".buildpacks, line 2: the buildpack `../x` is not",
+        );
+        check("", "-x", ".buildpacks, line 1: `-x` names no buildpack");
+    }
+
+    #[test]
     fn what_is_wrong_is_said() {
         for (text, expected) in [
             (
@@ -324,6 +385,7 @@ mod tests {
                 "no branch",
             ),
             ("a = ", "project.toml, line 1"),
+            ("[io.buildpacks]\ngroup=[{id=1}]", "project.toml, line 2"),
         ] {
             let error = Project::read(app(text).path()).unwrap_err().to_string();
             assert!(error.contains(expected), "{text}: {error}");

@@ -10,6 +10,7 @@ mod tree;
 mod uri;
 
 use std::{
+    borrow::Cow,
     fs::File,
     path::{Path, PathBuf},
 };
@@ -24,7 +25,6 @@ use container::{
 
 pub use self::{
     error::SourceError,
-    git::Fetcher,
     set::{Chosen, Set},
     tree::copy,
     uri::{NotASource, SourceUri},
@@ -40,10 +40,20 @@ const ARCHIVE_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
 /// Where buildpacks come from.
 #[derive(Debug, Clone)]
 pub struct Sources {
-    pub registry: Client,
-    pub git: Fetcher,
+    /// In whose name they are fetched, also by git.
+    pub client: Client,
     /// Bundled and installed ones: [`Builder::buildpacks`].
     pub installed: PathBuf,
+}
+
+/// The buildpacks that a build is done with.
+#[derive(Debug, Clone)]
+pub enum Asked<'a> {
+    /// Detection chooses among those that are installed, by their order.
+    Any,
+    These(Cow<'a, [Wanted]>),
+    /// Those of a builder image, by its order.
+    Builder(Reference),
 }
 
 /// One buildpack that a build asks for.
@@ -65,8 +75,41 @@ pub struct Inline {
 }
 
 impl Sources {
+    /// `None`: those that are installed.
+    pub fn gather(&self, builder: &Builder, asked: &Asked<'_>) -> Result<Option<Set>, SourceError> {
+        match asked {
+            Asked::Any => Ok(None),
+            Asked::These(wanted) => self.assemble(builder, wanted).map(Some),
+            Asked::Builder(image) => self.assemble_builder(builder, image).map(Some),
+        }
+    }
+
+    /// Ids of those that are installed, in alphabetical order.
+    pub fn names(&self) -> Vec<String> {
+        let names = std::fs::read_dir(&self.installed).into_iter().flatten();
+        let names = names.flatten().filter(|entry| entry.path().is_dir());
+        let names = names.filter_map(|entry| entry.file_name().into_string().ok());
+        let mut names: Vec<String> = names.map(|name| name.replacen('_', "/", 1)).collect();
+        names.sort();
+        names
+    }
+
+    /// Whether a buildpack can be had, now, from where it is said to be. Of an image only what it says of itself is
+    /// fetched: it may be large.
+    pub fn check(&self, builder: &Builder, uri: &SourceUri) -> Result<(), SourceError> {
+        match uri {
+            SourceUri::Image(reference) => {
+                package::check(&self.client, reference).map_err(|error| error.of(uri))
+            }
+            other => {
+                let wanted = [Wanted::Source(other.clone())];
+                self.assemble(builder, &wanted).map(drop)
+            }
+        }
+    }
+
     /// A folder with the buildpacks that are `wanted`, and one group of them in that order. It goes with the [`Set`].
-    pub fn assemble(&self, builder: &Builder, wanted: &[Wanted]) -> Result<Set, SourceError> {
+    fn assemble(&self, builder: &Builder, wanted: &[Wanted]) -> Result<Set, SourceError> {
         let mut set = Set::new(builder.store.scratch()?);
         for one in wanted {
             let scratch = builder.store.scratch()?;
@@ -83,14 +126,10 @@ impl Sources {
     }
 
     /// The buildpacks of a builder image, in the order that it says.
-    pub fn assemble_builder(
-        &self,
-        builder: &Builder,
-        image: &Reference,
-    ) -> Result<Set, SourceError> {
+    fn assemble_builder(&self, builder: &Builder, image: &Reference) -> Result<Set, SourceError> {
         let mut set = Set::new(builder.store.scratch()?);
         let scratch = builder.store.scratch()?;
-        let order = package::builder(&self.registry, image, scratch.path(), set.dir())
+        let order = package::builder(&self.client, image, scratch.path(), set.dir())
             .map_err(|error| error.of(image))?;
         set.take_order(order)?;
         Ok(set)
@@ -107,16 +146,16 @@ impl Sources {
             SourceUri::Archive(url) => {
                 let file = dir.join("archive");
                 let mut out = tree::create(&file)?;
-                self.registry.download(url, ARCHIVE_BYTES_MAX, &mut out)?;
+                self.client.download(url, ARCHIVE_BYTES_MAX, &mut out)?;
                 self.archive(&file, uri, set, dir)
             }
             SourceUri::Git { url, rev } => {
                 let tree = dir.join("tree");
-                let commit = git::checkout(self.git, url, rev.as_deref(), dir, &tree)?;
+                let commit = git::checkout(&self.client, url, rev.as_deref(), dir, &tree)?;
                 set.add_tree(&tree, &uri.name(), &commit)
             }
             SourceUri::Image(reference) => {
-                let main = package::pull(&self.registry, reference, dir, set.dir())?;
+                let main = package::pull(&self.client, reference, dir, set.dir())?;
                 set.choose(main);
                 Ok(())
             }

@@ -21,6 +21,8 @@ mod image;
 mod launch;
 #[path = "build/limits.rs"]
 mod limits;
+#[path = "build/reach.rs"]
+mod reach;
 #[path = "build/sources.rs"]
 mod sources;
 #[path = "build/world.rs"]
@@ -58,6 +60,7 @@ fn main() -> ExitCode {
         limits::CASES,
         failed::CASES,
         sources::CASES,
+        reach::CASES,
     ]
     .concat();
     let machine = Machine::new();

@@ -9,12 +9,10 @@ use std::{
         fd::{AsRawFd as _, OwnedFd},
         unix::ffi::OsStrExt as _,
     },
-    path::{Path, PathBuf},
     ptr,
 };
 
 use rustix::{
-    fs::{Access, access},
     pipe::{PipeFlags, pipe_with},
     process::{Resource, Rlimit, Signal, getrlimit, setrlimit},
 };
@@ -24,6 +22,7 @@ use crate::{
     init::tell,
     limits::Limits,
     log_pump::LogPump,
+    program,
     sandbox::{SANDBOX_ID, host_ids},
     seccomp, signals, terminal,
     zygote::{Failed, Step, write_id_maps},
@@ -199,7 +198,8 @@ fn exec(program: &Program<'_>) -> Result<Infallible, Failed> {
         .iter()
         .map(|(name, value)| nul(&format!("{name}={value}")))
         .collect::<Result<_, _>>()?;
-    let file = find_program(command, program.env);
+    let file = program::find(command, program.env);
+    program::check(&file).step(|| format!("exec {command}"))?;
     let file = CString::new(file.as_os_str().as_bytes())
         .map_err(io::Error::from)
         .step(|| "exec".to_owned())?;
@@ -225,22 +225,6 @@ fn exec(program: &Program<'_>) -> Result<Infallible, Failed> {
         );
     }
     Err(io::Error::last_os_error()).step(|| format!("exec {command}"))
-}
-
-/// A command without a slash is looked for in the sandbox's own PATH.
-fn find_program(command: &str, env: &[(String, String)]) -> PathBuf {
-    if command.contains('/') {
-        return command.into();
-    }
-    let path = env
-        .iter()
-        .find(|(name, _)| name == "PATH")
-        .map_or("/usr/bin:/bin", |(_, value)| value);
-    let found = path
-        .split(':')
-        .map(|dir| Path::new(dir).join(command))
-        .find(|file| file.is_file() && access(file, Access::EXEC_OK).is_ok());
-    found.unwrap_or_else(|| command.into())
 }
 
 /// The process's standard streams.

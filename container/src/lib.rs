@@ -22,6 +22,7 @@ pub mod manifest;
 mod memory_watch;
 mod message;
 mod mounts;
+mod program;
 pub mod registry;
 pub mod sandbox;
 mod seccomp;

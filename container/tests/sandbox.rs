@@ -64,6 +64,10 @@ const CASES: &[Case] = &[
     ("nothing is inherited", hostile::inheritance),
     ("sixty layers with long paths", hostile::many_layers),
     ("links in an image lead nowhere", hostile::links_in_images),
+    (
+        "no script reaches our own program",
+        hostile::our_own_program,
+    ),
     ("a description can be too large", hostile::too_large),
     ("an exit record is of this sandbox", lifetime::exit_record),
     ("a log keeps its bounds and its lines", lifetime::log_bounds),

@@ -1,21 +1,25 @@
 //! What the server works with, and how its door sees it: keys, repositories, commands.
 
 use std::{
-    collections::HashMap,
     fs, io,
+    net::SocketAddr,
     path::PathBuf,
     sync::{Arc, PoisonError, RwLock},
 };
 
-use builder::Builder;
-use release::{App, AppName, Apps, LedgerError};
+use builder::{Builder, sources::Sources};
+use container::registry::{Client, Network, Reach};
+use release::{App, AppName, Apps, AuditEntry, Holder, LedgerError, Outcome, Role};
 
 use crate::{
-    Caller, Gone, Io, Platform, RepoPath, Status, commands,
+    Caller, Gone, Io, Platform, Proof, RepoPath, Status,
+    access::{self, Denied, Directory, Need},
+    commands,
     deploy::AppLanding,
-    errors::chain,
+    errors::{chain, one_line},
     failed_builds::FailedBuilds,
     git::{Limits, Repo},
+    output,
     queue::Queue,
 };
 
@@ -32,6 +36,8 @@ pub struct Settings {
     pub create_on_push: bool,
     /// Branches that deploy; the first is the one that hints name.
     pub deploy_branches: Vec<String>,
+    /// Networks that buildpacks are fetched from besides the public internet.
+    pub fetch_from: Vec<Network>,
 }
 
 /// Everything that a push or a command needs.
@@ -39,11 +45,12 @@ pub struct Context {
     pub settings: Settings,
     pub apps: Arc<Apps>,
     pub builder: Arc<Builder>,
+    /// Of the buildpacks that apps name: whoever pushes has not been given our credentials.
+    pub(crate) sources: Sources,
     pub(crate) queue: Queue,
     pub(crate) failed_builds: FailedBuilds,
     limits: Limits,
-    /// Names by fingerprint: asked for each key that anybody offers.
-    users: RwLock<HashMap<String, String>>,
+    directory: RwLock<Directory>,
 }
 
 impl Context {
@@ -52,28 +59,99 @@ impl Context {
         apps: Arc<Apps>,
         builder: Arc<Builder>,
     ) -> Result<Self, LedgerError> {
-        let context = Self {
-            failed_builds: FailedBuilds::new(settings.data.join("failed"), Arc::clone(&builder)),
+        let directory = Directory::load(apps.ledger())?;
+        let sources = Sources {
+            client: Client::for_others(Reach::public_and(settings.fetch_from.clone())),
+            installed: builder.buildpacks.clone(),
+        };
+        let failed = settings.data.join("failed");
+        Ok(Self {
+            failed_builds: FailedBuilds::new(failed, Arc::clone(&builder)),
+            sources,
             settings,
             apps,
             builder,
             queue: Queue::new(),
             limits: Limits::default(),
-            users: RwLock::default(),
-        };
-        context.reload_keys()?;
-        Ok(context)
+            directory: RwLock::new(directory),
+        })
     }
 
-    /// After a change of the keys: the server ends what a removed key has open.
-    pub(crate) fn reload_keys(&self) -> Result<(), LedgerError> {
-        let keys = self.apps.ledger().keys()?;
-        let users = keys
-            .into_iter()
-            .map(|key| (key.fingerprint, key.name))
-            .collect();
-        *self.users.write().unwrap_or_else(PoisonError::into_inner) = users;
-        Ok(())
+    /// Looks something up in what the ledger knows of people by now.
+    fn people<T>(&self, look_up: impl Fn(&Directory) -> T) -> T {
+        let ledger = self.apps.ledger();
+        let directory = self
+            .directory
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        if directory.version == ledger.people_version() {
+            return look_up(&directory);
+        }
+        drop(directory);
+        // A directory that cannot be read knows nobody.
+        let fresh = Directory::load(ledger).unwrap_or_else(|error| {
+            tracing::error!(error = chain(&error), "cannot read who may log in");
+            Directory::default()
+        });
+        let answer = look_up(&fresh);
+        *self
+            .directory
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = fresh;
+        answer
+    }
+
+    /// The one check: at git's door, and for each command.
+    pub(crate) fn check(&self, caller: &Caller, need: &Need) -> Result<(), Denied> {
+        access::check(self.apps.ledger(), caller, need)
+    }
+
+    /// The same for a caller whose request has been running for a while.
+    pub(crate) fn check_again(&self, caller: &Caller, need: &Need) -> Result<(), Denied> {
+        let admin = self.people(|people| match &caller.holder {
+            Holder::User(name) => people.is_admin(name),
+            Holder::App { .. } => false,
+        });
+        let caller = Caller {
+            admin,
+            ..caller.clone()
+        };
+        self.check(&caller, need)
+    }
+
+    /// The apps that the caller may know of.
+    pub(crate) fn visible_apps(&self, caller: &Caller) -> Result<Vec<App>, LedgerError> {
+        match caller.admin {
+            true => self.apps.ledger().apps(),
+            false => self.apps.ledger().apps_of(&caller.holder),
+        }
+    }
+
+    /// Opens a record in the audit log; what has none must not happen.
+    pub(crate) fn audit_begin(
+        &self,
+        caller: &Caller,
+        app: Option<&AppName>,
+        what: &str,
+    ) -> Result<i64, LedgerError> {
+        let from = caller.remote.to_string();
+        self.apps.ledger().audit_begin(&AuditEntry {
+            user: &caller.user,
+            key: &caller.fingerprint,
+            from: &from,
+            app,
+            what,
+        })
+    }
+
+    pub(crate) fn audit_end(&self, record: i64, outcome: &Outcome) {
+        if let Err(error) = self.apps.ledger().audit_end(record, outcome) {
+            tracing::error!(
+                record,
+                error = chain(&error),
+                "cannot write how a change ended to the audit log"
+            );
+        }
     }
 
     /// Finishes what a crash left between a release that is live and its branch, and removes pushes cut off.
@@ -90,6 +168,11 @@ impl Context {
             let old = repo.read_ref(&git_ref)?;
             repo.set_ref(&git_ref, Some(commit), old)?;
             self.apps.ledger().ref_settled(&app.name)?;
+        }
+        for app in self.apps.ledger().apps()? {
+            if let Ok(repo) = Repo::open(self.repo_dir(app.id)) {
+                self.write_app_refs(&app, &repo)?;
+            }
         }
         Ok(())
     }
@@ -157,26 +240,43 @@ impl Context {
             .0
             .parse()
             .map_err(|error: release::NotAName| error.to_string())?;
-        match self.apps.ledger().app(&name) {
-            Ok(app) => Ok(app),
-            Err(LedgerError::NoApp(_)) if self.settings.create_on_push => self
-                .apps
-                .create(&name, &caller.user)
-                .map_err(|error| chain(&error)),
-            Err(LedgerError::NoApp(_)) => Err(format!(
-                "there is no app `{name}`; create it first: apps:create {name}"
-            )),
-            Err(error) => Err(chain(&error)),
+        let checked = self.check(caller, &Need::App(name.clone(), Role::Deployer));
+        match (checked, self.apps.ledger().app(&name)) {
+            (Ok(()), Ok(app)) => Ok(app),
+            // Nobody has a role on an app that there is not; whoever may create one becomes its owner.
+            (Ok(()) | Err(Denied::NoApp(_)), Err(LedgerError::NoApp(_))) => {
+                self.create_by_push(caller, &name)
+            }
+            (Err(denied), _) => Err(denied.to_string()),
+            (Ok(()), Err(error)) => Err(chain(&error)),
         }
     }
 
-    fn repo_of(&self, app: &App) -> Result<Repo, String> {
+    fn create_by_push(&self, caller: &Caller, name: &AppName) -> Result<App, String> {
+        if !self.settings.create_on_push || self.check(caller, &Need::User).is_err() {
+            return Err(match caller.admin {
+                true => format!("there is no app `{name}`; create it first: apps:create {name}"),
+                false => Denied::NoApp(name.clone()).to_string(),
+            });
+        }
+        self.apps
+            .create(name, &caller.user)
+            .map_err(|error| chain(&error))
+    }
+
+    fn app_to_fetch_from(&self, caller: &Caller, path: &RepoPath) -> Result<App, String> {
+        let name: AppName = path
+            .0
+            .parse()
+            .map_err(|error: release::NotAName| error.to_string())?;
+        self.check(caller, &Need::App(name.clone(), Role::Viewer))
+            .map_err(|denied| denied.to_string())?;
+        self.apps.ledger().app(&name).map_err(|error| chain(&error))
+    }
+
+    pub(crate) fn repo_of(&self, app: &App) -> Result<Repo, String> {
         let dir = self.repo_dir(app.id);
-        let branch = self
-            .settings
-            .deploy_branches
-            .first()
-            .map_or("main", String::as_str);
+        let branch = self.deploy_branches(app).first().copied().unwrap_or("main");
         let repo = if dir.exists() {
             Repo::open(dir)
         } else {
@@ -189,12 +289,12 @@ impl Context {
 impl Platform for Arc<Context> {
     type Landing = AppLanding;
 
-    fn user(&self, fingerprint: &str) -> Option<String> {
-        self.users
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(fingerprint)
-            .cloned()
+    fn caller(&self, proof: &Proof, remote: SocketAddr) -> Option<Caller> {
+        self.people(|people| people.caller(proof, remote, output::now()))
+    }
+
+    fn takes_certificates(&self) -> bool {
+        self.people(Directory::has_authorities)
     }
 
     async fn open(
@@ -213,6 +313,34 @@ impl Platform for Arc<Context> {
             gone: gone.clone(),
         };
         Ok((repo, landing))
+    }
+
+    fn pushed(&self, caller: &Caller, path: &RepoPath, what: &str, result: Result<(), &str>) {
+        let outcome = match result {
+            Ok(()) => Outcome::Done,
+            Err(reason) => Outcome::Failed(one_line(reason)),
+        };
+        let app = path.0.parse().ok();
+        match self.audit_begin(caller, app.as_ref(), &one_line(what)) {
+            Ok(record) => self.audit_end(record, &outcome),
+            Err(error) => {
+                tracing::error!(
+                    what,
+                    error = chain(&error),
+                    "cannot write a push to the audit log"
+                );
+            }
+        }
+    }
+
+    async fn open_to_read(&self, caller: &Caller, path: &RepoPath) -> Result<Repo, String> {
+        let app = self.app_to_fetch_from(caller, path)?;
+        let repo = self.repo_of(&app)?;
+        // Config changes and rollbacks make releases too.
+        if let Err(error) = self.write_app_refs(&app, &repo) {
+            tracing::error!(app = %app.name, error = chain(&error), "cannot write the refs of releases");
+        }
+        Ok(repo)
     }
 
     fn limits(&self) -> &Limits {

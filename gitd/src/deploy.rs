@@ -7,7 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use builder::{BuildError, Built};
+use builder::{
+    BuildError, Built,
+    sources::{NotASource, SourceUri},
+};
 use container::store::StoreError;
 use gix_hash::ObjectId;
 use release::{App, Build, BuildStatus, Candidate, DeployError, LedgerError, Release};
@@ -47,6 +50,8 @@ enum Failure {
     Ledger(#[from] LedgerError),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    Buildpack(#[from] NotASource),
     #[error("the build ended without a result")]
     Lost,
 }
@@ -55,11 +60,11 @@ impl Landing for AppLanding {
     type Turn = AppTurn;
 
     fn decide(&self, update: &RefUpdate) -> Decision {
-        let branches = &self.ctx.settings.deploy_branches;
+        let branches = self.ctx.deploy_branches(&self.app);
         let deploys = update
             .name
             .strip_prefix("refs/heads/")
-            .is_some_and(|branch| branches.iter().any(|b| b == branch));
+            .is_some_and(|branch| branches.contains(&branch));
         match (deploys, update.new) {
             (true, Some(_)) => match &self.app.lock {
                 Some(lock) => Decision::Refuse(one_line(&format!(
@@ -75,7 +80,7 @@ impl Landing for AppLanding {
             )),
             (_, None) => Decision::Store { hint: None },
             (false, Some(_)) => {
-                let branch = branches.first().map_or("main", String::as_str);
+                let branch = branches.first().unwrap_or(&"main");
                 let name = &update.name;
                 let hint = format!(
                     "{name} is stored and not deployed. To deploy it, push it as {branch}: git push <remote> HEAD:{branch}"
@@ -128,6 +133,10 @@ impl Landing for AppLanding {
         if let Err(error) = self.ctx.apps.ledger().ref_settled(&self.app.name) {
             // The next start settles it.
             tracing::error!(app = %self.app.name, error = chain(&error), "cannot record that the branch has moved");
+        }
+        if let Err(error) = self.ctx.write_app_refs(&self.app, &self.repo) {
+            // The next fetch or start writes it.
+            tracing::error!(app = %self.app.name, error = chain(&error), "cannot write the ref of the release");
         }
     }
 }
@@ -198,10 +207,13 @@ impl AppLanding {
         let previous = ledger
             .current(&self.app.name)?
             .and_then(|release| release.image);
+        let buildpacks = ledger.buildpacks(&self.app.name)?;
+        let buildpacks = buildpacks.iter().map(|text| SourceUri::parse(text, None));
+        let buildpacks: Vec<SourceUri> = buildpacks.collect::<Result<_, _>>()?;
         let cache = self.ctx.cache_dir(self.app.id);
         let failed = self.ctx.failed_builds.place(self.app.id, number);
-        let (builder, cancel, mut story) =
-            (self.ctx.builder.clone(), self.gone.flag(), story.clone());
+        let (builder, sources) = (self.ctx.builder.clone(), self.ctx.sources.clone());
+        let (cancel, mut story) = (self.gone.flag(), story.clone());
         blocking(move || {
             let request = builder::Request {
                 source,
@@ -213,7 +225,7 @@ impl AppLanding {
                 failed: Some(&failed),
                 cancel,
             };
-            Ok(builder.build_described(request, &mut story)?)
+            Ok(builder.build_described(request, &sources, &buildpacks, &mut story)?)
         })
         .await
     }

@@ -5,6 +5,8 @@ use std::{error::Error, fmt};
 /// A command line that cannot be understood (sysexits EX_USAGE). `run` passes on the command's own status, so usage
 /// errors keep away from the small numbers.
 pub(crate) const USAGE: u8 = 64;
+/// The caller may not (sysexits EX_NOPERM).
+pub(crate) const NO_PERMISSION: u8 = 77;
 const FAILED: u8 = 1;
 
 /// Why a command did not do what it was asked: what went wrong, and what to type next.
@@ -13,6 +15,8 @@ pub struct Failure {
     message: String,
     hint: Option<String>,
     pub status: u8,
+    /// The caller may not.
+    pub(crate) denied: bool,
 }
 
 impl Failure {
@@ -21,6 +25,7 @@ impl Failure {
             message: message.into(),
             hint: None,
             status: FAILED,
+            denied: false,
         }
     }
 
@@ -31,6 +36,11 @@ impl Failure {
 
     pub fn hint(mut self, hint: &str) -> Self {
         self.hint = Some(hint.to_owned());
+        self
+    }
+
+    pub(crate) fn denied(mut self) -> Self {
+        self.denied = true;
         self
     }
 

@@ -47,12 +47,16 @@ pub(crate) fn timestamp(seconds: u64) -> String {
     Timestamp::from_second(seconds).map_or_else(|_| "?".to_owned(), |at| at.to_string())
 }
 
+/// Seconds since the epoch.
+pub(crate) fn now() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |now| now.as_secs())
+}
+
 /// `3m ago`, as Heroku writes it.
 pub(crate) fn ago(seconds: u64) -> String {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |now| now.as_secs());
-    let past = now.saturating_sub(seconds);
+    let past = now().saturating_sub(seconds);
     match past {
         0..60 => format!("{past}s ago"),
         60..3600 => format!("{}m ago", past / 60),

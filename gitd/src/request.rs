@@ -10,6 +10,8 @@ pub enum Request {
     ReceivePack(RepoPath),
     UploadPack(RepoPath),
     UploadArchive(RepoPath),
+    /// What git-lfs runs before it sends anything (git-lfs, docs/api/authentication.md, docs/proposals/ssh_adapter.md).
+    Lfs,
     /// An operator's command; no words for a plain `ssh git@host`.
     Command(Vec<String>),
 }
@@ -40,6 +42,7 @@ impl Request {
             Some("receive-pack") => Self::ReceivePack(one_path("receive-pack", rest)?),
             Some("upload-pack") => Self::UploadPack(one_path("upload-pack", rest)?),
             Some("upload-archive") => Self::UploadArchive(one_path("upload-archive", rest)?),
+            Some("lfs-authenticate" | "lfs-transfer") => Self::Lfs,
             // It has been read as text already.
             _ => Self::Command(run_line::words(&String::from_utf8_lossy(line), words)),
         };
@@ -101,6 +104,8 @@ mod tests {
             parse("git-upload-archive 'x'"),
             Ok(Request::UploadArchive(RepoPath("x".to_owned())))
         );
+        assert_eq!(parse("git-lfs-authenticate x upload"), Ok(Request::Lfs));
+        assert_eq!(parse("git-lfs-transfer 'x' upload"), Ok(Request::Lfs));
         assert_eq!(parse(""), Ok(Request::Command(vec![])));
         assert_eq!(
             parse("git status"),

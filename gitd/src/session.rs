@@ -3,7 +3,7 @@
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use crate::{
-    git::{self, ReceiveError, Received},
+    git::{self, ReceiveError, Received, Version},
     gone::Gone,
     platform::{Caller, Io, Platform, Status},
     request::{RepoPath, Request, RequestError},
@@ -13,6 +13,8 @@ use crate::{
 const USAGE: u8 = 64;
 const UNAVAILABLE: u8 = 69;
 const FAILED: u8 = 1;
+const NO_LFS: &str = " !     Git LFS is not supported: store the files themselves in the repository (git lfs migrate export), or fetch \
+    them in the build\n";
 
 /// Answers the request and returns the exit status.
 pub(crate) async fn run<P: Platform>(
@@ -23,27 +25,34 @@ pub(crate) async fn run<P: Platform>(
     mut io: Io,
     gone: &Gone,
 ) -> Status {
-    match request {
+    let code = match request {
+        Ok(Request::Command(words)) => return platform.run(caller, words, io).await,
         Ok(Request::ReceivePack(path)) => {
-            receive_pack(platform, caller, &path, git_protocol, io, gone)
-                .await
-                .into()
+            receive_pack(platform, caller, &path, git_protocol, io, gone).await
         }
-        Ok(Request::UploadPack(path) | Request::UploadArchive(path)) => {
+        Ok(Request::UploadPack(path)) => {
+            upload_pack(platform, caller, &path, git_protocol, io, gone).await
+        }
+        Ok(Request::UploadArchive(path)) => {
             let reason = format!(
-                "fetching is not supported yet: `{}` can only be pushed to",
+                "archives are not made here; clone `{}` and use `git archive` there",
                 path.0
             );
-            refuse(&mut io.stdout, &reason).await.into()
+            refuse(&mut io.stdout, &reason).await
         }
-        Ok(Request::Command(words)) => platform.run(caller, words, io).await,
+        Ok(Request::Lfs) => {
+            // The client may be gone; there is nobody left to tell.
+            _ = io.stderr.write_all(NO_LFS.as_bytes()).await;
+            FAILED
+        }
         Err(error) => {
             let line = format!(" !     {error}\n");
             // The client may be gone; there is nobody left to tell.
             _ = io.stderr.write_all(line.as_bytes()).await;
-            USAGE.into()
+            USAGE
         }
-    }
+    };
+    code.into()
 }
 
 async fn receive_pack<P: Platform>(
@@ -56,9 +65,13 @@ async fn receive_pack<P: Platform>(
 ) -> u8 {
     let (repo, landing) = match platform.open(caller, path, gone).await {
         Ok(opened) => opened,
-        Err(reason) => return refuse(&mut io.stdout, &reason).await,
+        Err(reason) => {
+            platform.pushed(caller, path, "push", Err(&reason));
+            return refuse(&mut io.stdout, &reason).await;
+        }
     };
-    if git_protocol.is_some_and(asks_for_version_1)
+    // There is no push in version 2.
+    if Version::asked_for(git_protocol) == Version::V1
         && announce_version_1(&mut io.stdout).await.is_err()
     {
         return FAILED;
@@ -72,15 +85,65 @@ async fn receive_pack<P: Platform>(
         gone,
     )
     .await;
-    audit(caller, path, &received);
+    audit(platform, caller, path, &received);
     match received {
         // The client takes its own exit status from the report.
-        Ok(_) => 0,
+        Ok(_) => {
+            // The client has its answer and does not wait for it. It ends by itself: it writes a bounded number of bytes.
+            tokio::task::spawn_blocking(move || consolidate(&repo));
+            0
+        }
         Err(error) => {
             _ = io
                 .stderr
                 .write_all(format!(" !     {error}\n").as_bytes())
                 .await;
+            FAILED
+        }
+    }
+}
+
+fn consolidate(repo: &git::Repo) {
+    let repo_path = repo.path().display();
+    match repo.consolidate() {
+        Ok(0) => {}
+        Ok(packs) => tracing::info!(repo = %repo_path, packs, "packs became one"),
+        Err(error) => {
+            let error = &error as &dyn std::error::Error;
+            tracing::error!(repo = %repo_path, error, "packs cannot be consolidated");
+        }
+    }
+}
+
+async fn upload_pack<P: Platform>(
+    platform: &P,
+    caller: &Caller,
+    path: &RepoPath,
+    git_protocol: Option<&str>,
+    mut io: Io,
+    gone: &Gone,
+) -> u8 {
+    let repo = match platform.open_to_read(caller, path).await {
+        Ok(repo) => repo,
+        Err(reason) => return refuse(&mut io.stdout, &reason).await,
+    };
+    let version = Version::asked_for(git_protocol);
+    let served = git::upload_pack(&repo, version, io.stdin, io.stdout, gone).await;
+    let Caller {
+        user,
+        fingerprint,
+        remote,
+        ..
+    } = caller;
+    let app = &path.0;
+    match served {
+        Ok(()) => {
+            tracing::info!(user, fingerprint, %remote, app, "fetch");
+            0
+        }
+        Err(error) => {
+            let error = &error as &dyn std::error::Error;
+            tracing::info!(user, fingerprint, %remote, app, error, "fetch ended");
             FAILED
         }
     }
@@ -94,48 +157,25 @@ async fn refuse(stdout: &mut (impl AsyncWrite + Unpin), reason: &str) -> u8 {
     UNAVAILABLE
 }
 
-/// The highest version that both sides know; there is no push in version 2.
-fn asks_for_version_1(protocol: &str) -> bool {
-    protocol
-        .split(':')
-        .filter_map(|part| part.strip_prefix("version="))
-        .max()
-        == Some("1")
-}
-
 async fn announce_version_1(stdout: &mut (impl AsyncWrite + Unpin)) -> std::io::Result<()> {
     let mut line = Vec::new();
     git::write_pkt_line(b"version 1\n", &mut line);
     stdout.write_all(&line).await
 }
 
-fn audit(caller: &Caller, path: &RepoPath, received: &Result<Received, ReceiveError>) {
-    let Caller {
-        user,
-        fingerprint,
-        remote,
-    } = caller;
-    let app = &path.0;
+fn audit<P: Platform>(
+    platform: &P,
+    caller: &Caller,
+    path: &RepoPath,
+    received: &Result<Received, ReceiveError>,
+) {
     match received {
         Ok(received) => {
             for (update, answer) in &received.updates {
-                let result = answer.as_ref().map_or_else(String::as_str, |()| "ok");
-                tracing::info!(user, fingerprint, %remote, app, %update, result, "push");
+                let result = answer.as_ref().copied().map_err(String::as_str);
+                platform.pushed(caller, path, &format!("push {update}"), result);
             }
         }
-        Err(error) => tracing::info!(user, fingerprint, %remote, app, %error, "push ended"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pushes_speak_version_0_unless_1_is_the_most_that_was_asked_for() {
-        assert!(asks_for_version_1("version=1"));
-        for other in ["", "version=2", "version=1:version=2", "version=0", "v=1"] {
-            assert!(!asks_for_version_1(other), "{other}");
-        }
+        Err(error) => platform.pushed(caller, path, "push", Err(&error.to_string())),
     }
 }

@@ -5,8 +5,8 @@ use std::{io, path::PathBuf, time::Duration};
 use container::{Exit, spawner::SpawnError, store::StoreError};
 
 use crate::{
-    AppName, Domain, LedgerError, ProcessType, ReleaseNumber, checks::CheckRefused,
-    config_vars::ConfigRefused, limits::LimitRefused,
+    AppName, Domain, LedgerError, ProcessType, ReleaseNumber, buildpacks::BuildpacksRefused,
+    checks::CheckRefused, config_vars::ConfigRefused, limits::LimitRefused,
 };
 
 /// The previous release is still serving.
@@ -101,6 +101,8 @@ pub enum DeployError {
     Limit(#[from] LimitRefused),
     #[error(transparent)]
     Check(#[from] CheckRefused),
+    #[error(transparent)]
+    Buildpacks(#[from] BuildpacksRefused),
     #[error("cannot roll back to {release}: {why}")]
     RollbackRefused {
         release: ReleaseNumber,

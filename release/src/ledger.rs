@@ -1,15 +1,23 @@
-//! The ledger: apps, config, releases, builds and keys, in SQLite. The running world is derived from it, never the other
+//! The ledger: apps, config, releases, builds, and who may do what, in SQLite. The running world is derived from it, never the other
 //! way round.
 //!
 //! Releases are append-only, which the [`schema`] enforces: a release that has succeeded or failed never changes again.
 
 mod apps;
+mod buildpacks;
 mod builds;
 mod checks;
 mod domains;
-mod keys;
 mod limits;
 mod releases;
+
+mod access;
+mod audit;
+mod authorities;
+mod keys;
+mod teams;
+mod users;
+
 mod schema;
 mod stopped;
 
@@ -18,19 +26,27 @@ use std::{
     fs::OpenOptions,
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use rusqlite::Connection;
 
-use crate::{AppName, Domain, ReleaseNumber};
+use crate::{AppName, Domain, ReleaseNumber, TeamName, UserName};
 
+pub use access::Grant;
 pub use apps::{App, Lock};
+pub use audit::{AuditEntry, AuditRecord, Outcome};
+pub use authorities::{Authority, Revocation};
 pub use builds::{Build, BuildStatus};
-pub use keys::Key;
+pub use keys::{Holder, Key};
 pub(crate) use releases::{NewRelease, default_quantity};
 pub use releases::{Release, ReleaseStatus};
+pub use teams::Team;
+pub use users::User;
 
 /// How long a statement waits for another process that holds the file, for example a backup.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -38,6 +54,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// One connection behind a lock: every statement is short, and SQLite has one writer anyway.
 pub struct Ledger {
     connection: Mutex<Connection>,
+    people: AtomicU64,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +69,12 @@ pub enum LedgerError {
     NoRelease { app: AppName, number: ReleaseNumber },
     #[error("`{app}` has no build {number}")]
     NoBuild { app: AppName, number: u64 },
+    #[error("there is no user `{0}`")]
+    NoUser(UserName),
+    #[error("there is no team `{0}`")]
+    NoTeam(TeamName),
+    #[error("no administrator with a key would be left")]
+    LastAdmin,
     #[error("{} was written by a newer slipway (schema {found}, this one knows {known})", path.display())]
     Newer {
         path: PathBuf,
@@ -94,7 +117,17 @@ impl Ledger {
         schema::migrate(&mut connection, file)?;
         Ok(Self {
             connection: Mutex::new(connection),
+            people: AtomicU64::new(0),
         })
+    }
+
+    /// Another number after each change of users, keys and certificate authorities, for whoever keeps a copy of them.
+    pub fn people_version(&self) -> u64 {
+        self.people.load(Ordering::Acquire)
+    }
+
+    fn people_changed(&self) {
+        self.people.fetch_add(1, Ordering::Release);
     }
 
     /// Reads the whole file: `None` when it is whole, else the first thing that is wrong with it.
@@ -395,25 +428,6 @@ mod tests {
             matches!(error, LedgerError::Newer { found: 99, .. }),
             "{error}"
         );
-    }
-
-    #[test]
-    fn keys_are_removed_by_name_or_fingerprint() {
-        let ledger = World::new().ledger;
-        let key = |name: &str, fingerprint: &str| Key {
-            fingerprint: fingerprint.into(),
-            name: name.into(),
-            public: "ssh-ed25519 AAAA".into(),
-            added_at: 1,
-        };
-        assert!(ledger.add_key(&key("ann", "SHA256:1")).unwrap());
-        assert!(!ledger.add_key(&key("bob", "SHA256:1")).unwrap());
-        assert!(ledger.add_key(&key("ann", "SHA256:2")).unwrap());
-        assert!(ledger.add_key(&key("bob", "SHA256:3")).unwrap());
-        assert_eq!(ledger.remove_key("SHA256:3").unwrap(), ["SHA256:3"]);
-        assert_eq!(ledger.remove_key("ann").unwrap().len(), 2);
-        assert!(ledger.remove_key("ann").unwrap().is_empty());
-        assert!(ledger.keys().unwrap().is_empty());
     }
 
     #[test]

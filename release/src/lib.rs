@@ -30,6 +30,7 @@ mod logs;
 
 pub mod ledger;
 
+pub mod buildpacks;
 pub mod checks;
 pub mod config_vars;
 pub mod domain;
@@ -37,8 +38,11 @@ pub mod error;
 pub mod formation;
 pub mod limits;
 pub mod name;
+mod role;
+mod who;
 
 pub use apps::{Apps, Candidate, Config, InstanceStatus};
+pub use buildpacks::{BUILDPACKS_MAX, BuildpacksEdit, BuildpacksRefused};
 pub use change::Restart;
 pub use checks::Checks;
 pub use config_vars::{ConfigChanges, ConfigValue, ConfigVars};
@@ -46,10 +50,15 @@ pub use domain::{Domain, NotADomain};
 pub use entered::{Around, Entered};
 pub use error::{DeployError, ImageError, StartError};
 pub use event::Event;
-pub use ledger::{App, Build, BuildStatus, Key, Ledger, LedgerError, Lock, Release, ReleaseStatus};
+pub use ledger::{App, Build, BuildStatus, Ledger, LedgerError, Lock, Release, ReleaseStatus};
+pub use ledger::{
+    AuditEntry, AuditRecord, Authority, Grant, Holder, Key, Outcome, Revocation, Team, User,
+};
 pub use limits::{AppLimits, LimitsSet};
 pub use logs::{LogFilter, LogLine, LogSource};
 pub use name::{AppName, ConfigName, NotAName, ProcessType, ReleaseNumber};
 pub use retention::IMAGES_KEPT;
+pub use role::Role;
 pub use runs::RunOptions;
 pub use runtime::usage::Usage;
+pub use who::{Grantee, TeamName, UserName};

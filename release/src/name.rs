@@ -45,7 +45,7 @@ const CONFIG_NAME_BYTES_MAX: usize = 128;
 const SHOWN_CHARS_MAX: usize = 100;
 
 impl NotAName {
-    fn new(text: &str, what: &'static str, rule: &'static str) -> Self {
+    pub(crate) fn new(text: &str, what: &'static str, rule: &'static str) -> Self {
         let shown = text.chars().filter(|c| !c.is_control());
         Self {
             text: shown.take(SHOWN_CHARS_MAX).collect(),

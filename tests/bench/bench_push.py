@@ -1,4 +1,4 @@
-"""Pushes without a build, and a command: Slipway beside OpenSSH and `git receive-pack`."""
+"""Pushes without a build, a command, clones and fetches: Slipway beside OpenSSH and git."""
 
 import os
 import shutil
@@ -6,11 +6,14 @@ import socket
 import subprocess
 import time
 
+import fetches
 from measure import cell, cpu_s, ms, ratio, table, timed, version
 from place import Place
 from repositories import MAKERS
 
 GOALS = {"tiny": "<= 0.25x", "thin": "<= 0.35x", "medium": "<= 0.35x", "many": "<= 0.45x", "bigblobs": "<= 0.35x", "large": "<= 0.45x"}
+
+SERIES = 500
 
 
 def run(options):
@@ -23,6 +26,8 @@ def run(options):
             rows.append(push(place, peer, size, options.rounds))
         print(f"Peer: {version(sshd, '-V')}, git receive-pack; the same client, keys and key exchange.\n")
         table(["what", "Slipway", "sshd + git", "ratio", "goal", "server CPU", "theirs", "ratio"], rows)
+        print(series(place), "\n")
+        table(fetches.HEAD, fetches.rows(place, peer, target, add_commits, options.rounds))
 
 
 class Peer:
@@ -101,6 +106,20 @@ def push(place, peer, size, rounds):
     as_cpu = [cell([1000 * sum(c) / len(c)], "ms") for c in cpus]
     return [f"push: {objects}", ms(walls[0]), ms(walls[1]), ratio(*walls), GOALS[size], *as_cpu,
             ratio([sum(cpus[0])], [sum(cpus[1])])]
+
+
+def series(place):
+    """Small packs must not pile up: every push would look into all of them."""
+    MAKERS["tiny"](place, "repo-series")
+    place.ssh("slipway", "apps:create", "push-series")
+    walls = []
+    for number in range(SERIES):
+        add_commits(place, "repo-series", number, 1)
+        walls.append(timed(lambda: place.git("repo-series", "push", "-q", "slipway:push-series", "main:bench")))
+    packs = len(list(place.folder.glob("data/repos/*/objects/pack/*.pack")))
+    shutil.rmtree(place.home / "repo-series")
+    tenth = SERIES // 10
+    return f"{SERIES} pushes in a row: the first {tenth} {ms(walls[:tenth])}, the last {tenth} {ms(walls[-tenth:])}; {packs} packs."
 
 
 def target(place, peer, name):

@@ -5,6 +5,7 @@ import platform
 import re
 import statistics
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -97,6 +98,40 @@ def pss_kib(pids):
         except (OSError, AttributeError):
             pass
     return total
+
+
+def anonymous_kib(pids):
+    total = 0
+    for pid in pids:
+        try:
+            total += int(re.search(r"^RssAnon:\s*(\d+)", Path(f"/proc/{pid}/status").read_text(), re.M).group(1))
+        except (OSError, AttributeError):
+            pass
+    return total
+
+
+class AnonymousPeak:
+    """`with AnonymousPeak(pid) as peak:` looks at the process tree's anonymous memory every 20 ms."""
+
+    EVERY_S = 0.02
+
+    def __init__(self, root):
+        self.root, self.kib, self.done = root, 0, threading.Event()
+
+    def __enter__(self):
+        self.thread = threading.Thread(target=self._look)
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.done.set()
+        self.thread.join()
+
+    def _look(self):
+        while True:
+            self.kib = max(self.kib, anonymous_kib(tree(self.root)))
+            if self.done.wait(self.EVERY_S):
+                return
 
 
 def ms(seconds):

@@ -13,15 +13,19 @@ transcripts! {
     ps
     logs
     releases
+    buildpacks
     builds
     tidy
     run
     keys
+    access
+    certificates
     help
     names
     front
     completion
     other_branches
+    fetch
     json
     image
 }

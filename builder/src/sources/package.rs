@@ -72,6 +72,12 @@ struct Member {
     optional: bool,
 }
 
+/// Whether an image is a buildpackage for this machine.
+pub(super) fn check(client: &Client, reference: &Reference) -> Result<(), SourceError> {
+    let image = client.image(reference, &Platform::here())?;
+    main_of(&parse(&image.config_json, "image configuration")?).map(drop)
+}
+
 /// Pulls a buildpackage; unpacks all its buildpacks into `into` and says which is the one it is made for.
 pub(super) fn pull(
     client: &Client,

@@ -192,7 +192,8 @@ fn own_buildpacks(world: &World) {
         cancel: Default::default(),
     };
     let mut shown = Shown::default();
-    let built = world.builder.build_described(request, &mut shown);
+    let sources = crate::sources::sources(world);
+    let built = (world.builder).build_described(request, &sources, &[], &mut shown);
     assert!(built.is_err(), "{}", shown.text);
     let (text, status) = look(world, &failed, Some("/tmp/again"), "");
     assert_eq!((text.as_str(), status), ("project\n", 4));

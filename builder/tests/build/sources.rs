@@ -9,14 +9,14 @@ use std::{
 
 use builder::{
     Builder, Request,
-    sources::{Fetcher, Set, SourceUri, Sources, Wanted},
+    sources::{Asked, Set, SourceUri, Sources, Wanted},
 };
 use container::{
     ImageConfig,
     image::ImageLayer,
     layer::{Form, Owner},
     layout::Layout,
-    registry::{Client, Credentials},
+    registry::{Client, Reach},
     store::Tree,
 };
 
@@ -42,10 +42,9 @@ pub(crate) fn script(path: &Path, text: &str) {
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
-fn sources(world: &World) -> Sources {
+pub(crate) fn sources(world: &World) -> Sources {
     Sources {
-        registry: Client::new(Credentials::none(), vec![]),
-        git: Fetcher::Others,
+        client: Client::for_others(Reach::default()),
         installed: world.builder.buildpacks.clone(),
     }
 }
@@ -54,8 +53,8 @@ fn assemble(world: &World, paths: &[&Path]) -> Result<(World, Set), String> {
     let wanted = paths.iter();
     let wanted = wanted.map(|path| Wanted::Source(SourceUri::Path(path.to_path_buf())));
     let wanted: Vec<Wanted> = wanted.collect();
-    let set = sources(world).assemble(&world.builder, &wanted);
-    let set = set.map_err(|error| {
+    let set = sources(world).gather(&world.builder, &Asked::These(wanted.into()));
+    let set = set.map(Option::unwrap).map_err(|error| {
         let mut text = error.to_string();
         let mut cause = std::error::Error::source(&error);
         while let Some(error) = cause {
@@ -236,12 +235,11 @@ fn what_is_no_buildpack_is_said(world: &World) {
         assert!(error.contains(&path.display().to_string()), "{error}");
     }
     let unknown = SourceUri::parse("acme/none", None).unwrap();
-    let error = sources(world).assemble(&world.builder, &[Wanted::Source(unknown)]);
-    assert!(error.is_err());
+    assert!(sources(world).check(&world.builder, &unknown).is_err());
 }
 
 fn a_push_heeds_project_toml(world: &World) {
-    let build = |project: &str| {
+    let build_with = |project: &str, set: &[SourceUri]| {
         let source = world.store().scratch().unwrap().keep();
         fs::write(source.join("project.toml"), project).unwrap();
         fs::write(source.join("secret.md"), "").unwrap();
@@ -262,10 +260,13 @@ fn a_push_heeds_project_toml(world: &World) {
             failed: None,
             cancel: Arc::default(),
         };
-        let built = world.builder.build_described(request, &mut shown);
+        let built = world
+            .builder
+            .build_described(request, &sources(world), set, &mut shown);
         assert!(!source.exists(), "the source is consumed");
         (built, shown.text)
     };
+    let build = |project: &str| build_with(project, &[]);
     let (built, text) = build(
         "[io.buildpacks]\nexclude=['*.md','own']\n[[io.buildpacks.group]]\nuri='own'\n\
          [[io.buildpacks.build.env]]\nname='WHO'\nvalue='by project '\n\
@@ -293,5 +294,16 @@ fn a_push_heeds_project_toml(world: &World) {
         let (built, _) = build(&project);
         let reason = built.unwrap_err().reason();
         assert!(reason.contains(expected), "{reason}");
+    }
+    let other = world.dir.join("other");
+    classic(&other, "echo the one that is set", None);
+    let set = [SourceUri::Path(other)];
+    let (built, text) = build_with("[[io.buildpacks.group]]\nuri='own'\n", &set);
+    built.unwrap_or_else(|error| panic!("{error}\n{text}"));
+    for expected in [
+        "the one that is set",
+        "- project.toml names others, which are not used",
+    ] {
+        assert!(text.contains(expected), "{text}");
     }
 }

@@ -2,6 +2,8 @@
 
 use std::io::{self, Read as _, Write};
 
+use ureq::{Body, ResponseExt as _, http::Response};
+
 use super::{
     error::RegistryError,
     http::{Client, Tries, may_pass},
@@ -15,18 +17,7 @@ impl Client {
         bytes_max: u64,
         out: &mut dyn Write,
     ) -> Result<(), RegistryError> {
-        let mut tries = Tries::default();
-        let response = loop {
-            match self.agent().get(url).call() {
-                Err(error) if may_pass(&error) && tries.pause(None) => {}
-                result => break result,
-            }
-        };
-        let response = response.map_err(|source| RegistryError::Transport {
-            action: "fetch",
-            what: url.to_owned(),
-            source: Box::new(source),
-        })?;
+        let response = self.get(url)?;
         let status = response.status().as_u16();
         if status != 200 {
             return Err(RegistryError::Status {
@@ -49,5 +40,32 @@ impl Client {
             });
         }
         Ok(())
+    }
+
+    /// Where `url` leads to in the end, whatever is there.
+    pub fn follow(&self, url: &str) -> Result<String, RegistryError> {
+        Ok(self.get(url)?.get_uri().to_string())
+    }
+
+    /// Whether connections to `url` go through a proxy, which then looks up its host.
+    pub fn is_proxied(&self, url: &str) -> bool {
+        let proxy = self.agent().config().proxy();
+        let uri = url.parse();
+        proxy.is_some_and(|proxy| uri.is_ok_and(|uri| !proxy.is_no_proxy(&uri)))
+    }
+
+    fn get(&self, url: &str) -> Result<Response<Body>, RegistryError> {
+        let mut tries = Tries::default();
+        let response = loop {
+            match self.agent().get(url).call() {
+                Err(error) if may_pass(&error) && tries.pause(None) => {}
+                result => break result,
+            }
+        };
+        response.map_err(|source| RegistryError::Transport {
+            action: "fetch",
+            what: url.to_owned(),
+            source: Box::new(source),
+        })
     }
 }

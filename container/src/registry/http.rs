@@ -12,14 +12,17 @@ use std::{
 use serde::Deserialize;
 use ureq::{
     Agent, Body, SendBody,
+    config::Config,
     http::{Method, Request, Response, StatusCode, header, response::Parts},
     tls::{RootCerts, TlsConfig},
+    unversioned::transport::DefaultConnector,
 };
 
 use super::{
     auth::{Auth, Scope},
     credentials::Credentials,
     error::RegistryError,
+    reach::Reach,
     reference::{Repository, host_of, is_loopback},
 };
 
@@ -48,6 +51,8 @@ pub struct Client {
 struct Shared {
     agent: Agent,
     auth: Auth,
+    /// Of somebody else's.
+    reach: Option<Reach>,
     /// Registries, as references name them, that are spoken to in plain HTTP.
     insecure: Vec<String>,
 }
@@ -87,25 +92,32 @@ pub(super) struct Tries {
 impl Client {
     /// `insecure` names registries (`host:port`) to be spoken to in plain HTTP; those on a loopback address always are.
     pub fn new(credentials: Credentials, insecure: Vec<String>) -> Self {
-        // An error means that one is installed already, which is as good.
-        _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let tls = TlsConfig::builder().root_certs(RootCerts::PlatformVerifier);
-        let config = Agent::config_builder()
-            .tls_config(tls.build())
-            .timeout_connect(Some(CONNECT_TIME_MAX))
-            .timeout_recv_response(Some(RESPONSE_TIME_MAX))
-            .timeout_per_read(Some(SILENCE_MAX))
-            .timeout_per_write(Some(SILENCE_MAX))
-            .http_status_as_error(false)
-            .max_redirects(REDIRECTS_MAX)
-            .user_agent(concat!("slipway/", env!("CARGO_PKG_VERSION")));
         Self {
             shared: Arc::new(Shared {
-                agent: config.build().new_agent(),
+                agent: config().new_agent(),
                 auth: Auth::new(credentials),
+                reach: None,
                 insecure,
             }),
         }
+    }
+
+    /// On behalf of somebody who must not act in our name: without credentials, and to no other place than `reach` has.
+    pub fn for_others(reach: Reach) -> Self {
+        let agent = Agent::with_parts(config(), DefaultConnector::default(), reach.clone());
+        Self {
+            shared: Arc::new(Shared {
+                agent,
+                auth: Auth::new(Credentials::none()),
+                reach: Some(reach),
+                insecure: vec![],
+            }),
+        }
+    }
+
+    /// `None`: everywhere, in our own name.
+    pub fn reach(&self) -> Option<&Reach> {
+        self.shared.reach.as_ref()
     }
 
     pub(super) fn agent(&self) -> &Agent {
@@ -231,6 +243,22 @@ impl Client {
         let body = SendBody::from_reader(&mut *reader);
         Ok(self.shared.agent.run(request.body(body).map_err(nonsense)?))
     }
+}
+
+fn config() -> Config {
+    // An error means that one is installed already, which is as good.
+    _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let tls = TlsConfig::builder().root_certs(RootCerts::PlatformVerifier);
+    Agent::config_builder()
+        .tls_config(tls.build())
+        .timeout_connect(Some(CONNECT_TIME_MAX))
+        .timeout_recv_response(Some(RESPONSE_TIME_MAX))
+        .timeout_per_read(Some(SILENCE_MAX))
+        .timeout_per_write(Some(SILENCE_MAX))
+        .http_status_as_error(false)
+        .max_redirects(REDIRECTS_MAX)
+        .user_agent(concat!("slipway/", env!("CARGO_PKG_VERSION")))
+        .build()
 }
 
 impl Call<'_> {

@@ -1,6 +1,9 @@
 //! What a program inside may not do, and what may not be done through a hostile image.
 
-use std::{fs, os::unix::fs::symlink};
+use std::{
+    fs,
+    os::unix::fs::{PermissionsExt as _, symlink},
+};
 
 use container::{Mount, Stdio, sandbox::Bind, spawner::SpawnError};
 
@@ -110,6 +113,45 @@ pub(crate) fn links_in_images(world: &World) {
         assert!(error.to_string().contains("make "), "{target}: {error}");
     }
     assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
+}
+
+/// Scripts whose interpreter would be the binary on the host that starts sandboxes. With `--list` it does nothing.
+pub(crate) fn our_own_program(world: &World) {
+    let layer = world.dir.path().join("evil");
+    fs::create_dir(&layer).unwrap();
+    symlink("/proc/self/exe", layer.join("link")).unwrap();
+    for (name, interpreter) in [
+        ("script", "/proc/self/exe"),
+        ("thread", " /proc/thread-self/exe"),
+        ("by-link", "/link"),
+        ("by-script", "/script"),
+        ("harmless", "/bin/echo"),
+    ] {
+        fs::write(layer.join(name), format!("#!{interpreter} --list\n")).unwrap();
+        let mode = fs::Permissions::from_mode(0o755);
+        fs::set_permissions(layer.join(name), mode).unwrap();
+    }
+    let sandbox = |program: &str| {
+        let mut sandbox = world.sandbox("");
+        sandbox.lowers.insert(0, layer.clone());
+        sandbox.argv = vec![program.to_owned(), "--list".to_owned()];
+        sandbox
+    };
+    for program in ["/script", "/thread", "/by-link", "/by-script", "/link"] {
+        let error = world.spawner.spawn(&sandbox(program), Stdio::Null);
+        let error = error.map(drop).unwrap_err().to_string();
+        assert!(error.contains(&format!("exec {program}")), "{error}");
+    }
+    let (exit, text) = world.run(&sandbox("/harmless"));
+    assert_eq!(
+        (exit.code, text.as_str()),
+        (Some(0), "--list /harmless --list\n")
+    );
+    // Later /proc/self/exe is its own program, and our other processes show theirs to nobody.
+    assert_eq!(
+        world.output("exec bash -c 'readlink /proc/self/exe /proc/1/exe; exit 0'"),
+        "/usr/bin/readlink\n"
+    );
 }
 
 /// It is refused, and the sandboxes that run are none the worse for it.

@@ -1,11 +1,12 @@
 //! `apps`: list, create, show, rename, clone, hand over and destroy.
 
 use clap::Args;
-use release::{App, AppName};
+use release::{App, AppName, UserName};
 use serde::Serialize;
 
 use super::{Env, lock};
 use crate::{
+    access::Need,
     errors::{Failure, USAGE},
     output::{self, ago, timestamp},
 };
@@ -24,7 +25,7 @@ pub(super) struct List {
 #[command(after_help = "Example:\n  apps:create shop")]
 pub(super) struct Create {
     /// Lower-case letters, digits and dashes, at most 30
-    name: AppName,
+    pub(super) name: AppName,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -34,7 +35,7 @@ pub(super) struct Create {
 #[derive(Args)]
 #[command(after_help = "Example:\n  apps:info shop")]
 pub(super) struct Info {
-    app: AppName,
+    pub(super) app: AppName,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -44,7 +45,7 @@ pub(super) struct Info {
 #[derive(Args)]
 #[command(after_help = "Example:\n  apps:destroy shop --confirm shop")]
 pub(super) struct Destroy {
-    app: AppName,
+    pub(super) app: AppName,
     /// The app's name once more
     #[arg(long, value_name = "APP")]
     confirm: Option<AppName>,
@@ -59,7 +60,7 @@ pub(super) struct Destroy {
 #[derive(Args)]
 #[command(after_help = "Example:\n  apps:rename shop store")]
 pub(super) struct Rename {
-    app: AppName,
+    pub(super) app: AppName,
     /// The new name
     name: AppName,
 }
@@ -71,7 +72,7 @@ pub(super) struct Rename {
 #[derive(Args)]
 #[command(after_help = "Example:\n  apps:clone shop shop-staging")]
 pub(super) struct CloneApp {
-    app: AppName,
+    pub(super) app: AppName,
     /// The new app's name
     name: AppName,
 }
@@ -80,8 +81,8 @@ pub(super) struct CloneApp {
 #[derive(Args)]
 #[command(after_help = "Example:\n  apps:transfer shop grace")]
 pub(super) struct Transfer {
-    app: AppName,
-    user: String,
+    pub(super) app: AppName,
+    user: UserName,
 }
 
 #[derive(Serialize)]
@@ -99,7 +100,7 @@ struct Shown {
 
 impl List {
     pub(super) async fn run(self, env: &mut Env<'_>) -> Result<(), Failure> {
-        let apps = env.ctx.apps.ledger().apps()?;
+        let apps = env.ctx.visible_apps(env.caller)?;
         if self.json {
             let shown: Vec<Shown> = apps.iter().map(|app| Shown::new(env, app)).collect();
             return env.print_json(&shown).await;
@@ -194,6 +195,8 @@ impl Rename {
 
 impl CloneApp {
     pub(super) async fn run(self, env: &mut Env<'_>) -> Result<(), Failure> {
+        // A deploy key with the role on the original creates nothing.
+        env.ctx.check(env.caller, &Need::User)?;
         env.narrate(&output::step(&format!(
             "Cloning {} to {}",
             self.app, self.name
@@ -218,14 +221,9 @@ impl CloneApp {
 impl Transfer {
     pub(super) async fn run(self, env: &mut Env<'_>) -> Result<(), Failure> {
         let ledger = env.ctx.apps.ledger();
-        ledger.app(&self.app)?;
-        let known = ledger.keys()?.into_iter().any(|key| key.name == self.user);
-        if !known {
-            return Err(
-                Failure::new(format!("there is no user `{}`", self.user)).hint("Type: keys")
-            );
+        if let Err(error) = ledger.set_owner(&self.app, &self.user) {
+            return Err(Failure::from(error).hint("Type: users"));
         }
-        ledger.set_owner(&self.app, &self.user)?;
         let text = format!("Transfer to {} by user {}", self.user, env.caller.user);
         env.ctx.apps.note(&self.app, &text);
         env.narrate(&format!("`{}` belongs to `{}` now.", self.app, self.user))

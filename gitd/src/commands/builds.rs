@@ -16,7 +16,7 @@ const BUILDS_DEFAULT: usize = 15;
 /// List an app's builds, newest first
 #[derive(Args)]
 pub(super) struct List {
-    app: AppName,
+    pub(super) app: AppName,
     /// Number of builds
     #[arg(short = 'n', long, default_value_t = BUILDS_DEFAULT)]
     num: usize,
@@ -28,7 +28,7 @@ pub(super) struct List {
 /// Print what a build printed
 #[derive(Args)]
 pub(super) struct Output {
-    app: AppName,
+    pub(super) app: AppName,
     /// The build's number; the last one when absent
     build: Option<u64>,
 }

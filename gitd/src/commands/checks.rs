@@ -20,7 +20,7 @@ use crate::{
 #[derive(Args)]
 #[command(after_help = "Example:\n  checks shop")]
 pub(super) struct List {
-    app: AppName,
+    pub(super) app: AppName,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -35,7 +35,7 @@ pub(super) struct List {
     after_help = "Examples:\n  checks:set shop path=/healthz\n  checks:set shop timeout=2s interval=1s boot=120s\n  checks:set shop path=default"
 )]
 pub(super) struct Set {
-    app: AppName,
+    pub(super) app: AppName,
     /// `path=/healthz`, `timeout=5s` (of one answer), `interval=500ms` (between two), `boot=60s` (all in all); `default`
     /// takes one back
     #[arg(required = true, value_name = "NAME=VALUE")]

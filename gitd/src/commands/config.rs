@@ -21,7 +21,7 @@ const FILE_BYTES_MAX: u64 = 256 * 1024;
 #[derive(Args)]
 #[command(after_help = "Examples:\n  config shop\n  config shop --json")]
 pub(super) struct List {
-    app: AppName,
+    pub(super) app: AppName,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -34,7 +34,7 @@ pub(super) struct List {
 #[derive(Args)]
 #[command(after_help = "Example:\n  config:get shop DATABASE_URL")]
 pub(super) struct Get {
-    app: AppName,
+    pub(super) app: AppName,
     name: ConfigName,
     /// Print JSON
     #[arg(long)]
@@ -47,7 +47,7 @@ pub(super) struct Get {
     after_help = "Examples:\n  config:set shop COLOUR=blue MOTTO='two words'\n  config:set shop --no-restart LEVEL=debug"
 )]
 pub(super) struct Set {
-    app: AppName,
+    pub(super) app: AppName,
     /// NAME=value
     #[arg(required = true, value_name = "NAME=VALUE")]
     vars: Vec<String>,
@@ -59,7 +59,7 @@ pub(super) struct Set {
 #[derive(Args)]
 #[command(after_help = "Example:\n  config:unset shop COLOUR MOTTO")]
 pub(super) struct Unset {
-    app: AppName,
+    pub(super) app: AppName,
     #[arg(required = true)]
     names: Vec<ConfigName>,
     #[command(flatten)]
@@ -70,7 +70,7 @@ pub(super) struct Unset {
 #[derive(Args)]
 #[command(after_help = "Example:\n  config:export shop > .env")]
 pub(super) struct Export {
-    app: AppName,
+    pub(super) app: AppName,
     #[arg(long, value_enum, default_value_t = Format::Env)]
     format: Format,
 }
@@ -81,7 +81,7 @@ pub(super) struct Export {
 #[derive(Args)]
 #[command(after_help = "Example:\n  config:import shop < .env")]
 pub(super) struct Import {
-    app: AppName,
+    pub(super) app: AppName,
     #[command(flatten)]
     when: When,
 }
@@ -90,7 +90,7 @@ pub(super) struct Import {
 #[derive(Args)]
 #[command(after_help = "Example:\n  config:export shop > env; $EDITOR env; config:edit shop < env")]
 pub(super) struct Edit {
-    app: AppName,
+    pub(super) app: AppName,
     #[command(flatten)]
     when: When,
 }

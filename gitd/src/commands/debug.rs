@@ -32,7 +32,7 @@ const LOOK_MAX: Duration = Duration::from_hours(2);
     after_help = "Examples:\n  builds:debug shop\n  builds:debug shop 7 -- 'cat ~/.npm/_logs/*'"
 )]
 pub(super) struct Debug {
-    app: AppName,
+    pub(super) app: AppName,
     /// The build's number; the last that failed when absent
     build: Option<u64>,
     /// No terminal for the shell, also when the client has one

@@ -11,7 +11,7 @@ use crate::{errors::Failure, output};
 #[derive(Args)]
 #[command(after_help = "Example:\n  domains shop")]
 pub(super) struct List {
-    app: AppName,
+    pub(super) app: AppName,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -25,7 +25,7 @@ pub(super) struct List {
     after_help = "Examples:\n  domains:add shop www.example.com\n  domains:add shop '*.example.com'"
 )]
 pub(super) struct Add {
-    app: AppName,
+    pub(super) app: AppName,
     domain: Domain,
 }
 
@@ -33,7 +33,7 @@ pub(super) struct Add {
 #[derive(Args)]
 #[command(after_help = "Example:\n  domains:remove shop www.example.com")]
 pub(super) struct Remove {
-    app: AppName,
+    pub(super) app: AppName,
     domain: Domain,
 }
 

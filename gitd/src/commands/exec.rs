@@ -22,7 +22,7 @@ const KILLED: i32 = 9;
     after_help = "Examples:\n  ps:exec shop\n  ps:exec shop worker.1 -- 'ls /tmp | wc -l'\n  enter shop web.1 printenv PORT"
 )]
 pub(super) struct Exec {
-    app: AppName,
+    pub(super) app: AppName,
     /// An instance such as `web.1`, the first of `web` when absent; then, or behind `--`, the command
     #[arg(value_name = "TYPE.N")]
     words: Vec<String>,

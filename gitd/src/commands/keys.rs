@@ -1,25 +1,27 @@
-//! `keys`: the SSH public keys that may push and administer.
-
-use std::time::{SystemTime, UNIX_EPOCH};
+//! `keys`: the SSH public keys that open the door. Each user has some; an app may have deploy keys.
 
 use clap::Args;
-use release::Key;
-use russh::keys::{HashAlg, PublicKey};
+use release::{AppName, Holder, Key, LedgerError, Role, UserName};
 use serde::Serialize;
-use tokio::io::AsyncReadExt;
 
-use super::Env;
+use super::{
+    Env,
+    public_key::{self, PublicKeyLine},
+};
 use crate::{
+    access::Need,
     errors::{Failure, USAGE},
+    expiry::Lifetime,
     output::{self, timestamp},
 };
 
-/// One key with a long comment fits; a whole file of something else does not.
-const KEY_BYTES_MAX: u64 = 16 * 1024;
-
-/// List the keys
+/// List your keys; an administrator sees everybody's
 #[derive(Args)]
+#[command(after_help = "Examples:\n  keys\n  keys --app shop")]
 pub(super) struct List {
+    /// The deploy keys of an app
+    #[arg(short, long)]
+    app: Option<AppName>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -27,137 +29,248 @@ pub(super) struct List {
 
 /// Add the public key that comes on stdin: keys:add NAME < ~/.ssh/id_ed25519.pub
 #[derive(Args)]
+#[command(
+    after_help = "Examples:\n  keys:add laptop < ~/.ssh/id_ed25519.pub\n  keys:add --user grace < grace.pub\n  keys:add ci --app shop --role deployer --expires 30d < ci.pub"
+)]
 pub(super) struct Add {
-    /// Whose key it is; the key's own comment when absent
+    /// What to call it; the key's own comment when absent
     name: Option<String>,
+    /// For another user
+    #[arg(short, long, conflicts_with = "app")]
+    user: Option<UserName>,
+    /// A deploy key: for a machine, and this app only
+    #[arg(short, long)]
+    app: Option<AppName>,
+    /// Of a deploy key: viewer, deployer or operator
+    #[arg(short, long, requires = "app", default_value_t = Role::Deployer)]
+    role: Role,
+    /// After which time it opens nothing: 12h, 30d, 1y
+    #[arg(short, long, value_name = "TIME")]
+    expires: Option<Lifetime>,
 }
 
-/// Remove a key
+/// Remove a key; what it has open ends
 #[derive(Args)]
+#[command(after_help = "Examples:\n  keys:remove laptop\n  keys:remove ci --app shop")]
 pub(super) struct Remove {
     /// Its name or its SHA256:... fingerprint
     key: String,
+    /// Of another user
+    #[arg(short, long, conflicts_with = "app")]
+    user: Option<UserName>,
+    /// A deploy key of this app
+    #[arg(short, long)]
+    app: Option<AppName>,
 }
 
 #[derive(Serialize)]
 struct Shown {
     name: String,
     fingerprint: String,
+    /// `None` for a deploy key.
+    user: Option<String>,
+    app: Option<String>,
+    role: Option<Role>,
     added_at: String,
+    expires_at: Option<String>,
+}
+
+/// Whose keys are asked for takes different rights.
+fn need(user: Option<&UserName>, app: Option<&AppName>) -> Need {
+    match (user, app) {
+        (_, Some(app)) => Need::App(app.clone(), Role::Owner),
+        (Some(_), None) => Need::Admin,
+        (None, None) => Need::User,
+    }
 }
 
 impl List {
+    pub(super) fn need(&self) -> Need {
+        need(None, self.app.as_ref())
+    }
+
     pub(super) async fn run(self, env: &mut Env<'_>) -> Result<(), Failure> {
-        let keys = env.ctx.apps.ledger().keys()?.into_iter().map(|key| Shown {
-            name: key.name,
-            fingerprint: key.fingerprint,
-            added_at: timestamp(key.added_at),
-        });
-        let shown: Vec<Shown> = keys.collect();
+        let keys = match (&self.app, env.caller.admin) {
+            (None, true) => env.ctx.apps.ledger().keys()?,
+            (app, _) => of(env, None, app.as_ref())?,
+        };
+        let apps = env.ctx.apps.ledger().apps()?;
+        let app_name = |id| {
+            let app = apps.iter().find(|app| app.id == id);
+            app.map(|app| app.name.to_string())
+        };
+        let shown: Vec<Shown> = keys
+            .into_iter()
+            .map(|key| Shown::new(key, app_name))
+            .collect();
         if self.json {
             return env.print_json(&shown).await;
         }
-        let rows: Vec<_> = shown
-            .into_iter()
-            .map(|key| vec![key.name, key.fingerprint, key.added_at])
-            .collect();
+        let rows: Vec<_> = shown.into_iter().map(Shown::row).collect();
         env.print(&output::columns(&rows)).await;
         Ok(())
     }
 }
 
 impl Add {
+    pub(super) fn need(&self) -> Need {
+        need(self.user.as_ref(), self.app.as_ref())
+    }
+
     pub(super) async fn run(self, env: &mut Env<'_>) -> Result<(), Failure> {
-        let mut text = String::new();
-        let stdin = &mut env.io.stdin;
-        stdin
-            .take(KEY_BYTES_MAX)
-            .read_to_string(&mut text)
-            .await
-            .map_err(|_| Failure::new("what came on stdin is no public key").status(USAGE))?;
-        let key = parse_public_key(&text, self.name.as_deref())?;
-        let (name, fingerprint) = (key.name.clone(), key.fingerprint.clone());
+        let line = public_key::read(env).await?;
+        let holder = self.holder(env)?;
+        let key = key(line, self.name.as_deref(), holder, self.expires)?;
         if !env.ctx.apps.ledger().add_key(&key)? {
             return Err(Failure::new(format!(
-                "the key {fingerprint} is there already"
+                "the key {} is there already",
+                key.fingerprint
             )));
         }
-        env.ctx.reload_keys()?;
-        env.narrate(&format!("Added the key of `{name}`.")).await;
-        env.print(&format!("{fingerprint}\n")).await;
+        let whose = match (&key.holder, &self.app) {
+            (Holder::App { role, .. }, Some(app)) => format!("a deploy key, {role} of `{app}`"),
+            (Holder::User(user), _) if *user == env.caller.user => "a key of yours".to_owned(),
+            (Holder::User(user), _) => format!("a key of `{user}`"),
+            (Holder::App { .. }, None) => "a deploy key".to_owned(),
+        };
+        let until = key
+            .expires_at
+            .map_or_else(String::new, |end| format!(", until {}", timestamp(end)));
+        env.narrate(&format!("Added `{}`, {whose}{until}.", key.name))
+            .await;
+        env.print(&format!("{}\n", key.fingerprint)).await;
         Ok(())
+    }
+
+    fn holder(&self, env: &Env<'_>) -> Result<Holder, Failure> {
+        let ledger = env.ctx.apps.ledger();
+        match (&self.user, &self.app) {
+            (_, Some(_)) if self.role == Role::Owner => Err(Failure::new(
+                "a deploy key is no owner: whoever found it could let others in",
+            )
+            .status(USAGE)),
+            (_, Some(app)) => Ok(Holder::App {
+                id: ledger.app(app)?.id,
+                role: self.role,
+            }),
+            (Some(name), None)
+                if !ledger
+                    .users()?
+                    .iter()
+                    .any(|user| user.name == name.as_str()) =>
+            {
+                Err(Failure::from(LedgerError::NoUser(name.clone())).hint("Type: users:add NAME"))
+            }
+            (Some(name), None) => Ok(Holder::User(name.to_string())),
+            (None, None) => Ok(env.caller.holder.clone()),
+        }
     }
 }
 
 impl Remove {
+    pub(super) fn need(&self) -> Need {
+        need(self.user.as_ref(), self.app.as_ref())
+    }
+
     pub(super) async fn run(self, env: &mut Env<'_>) -> Result<(), Failure> {
-        let ledger = env.ctx.apps.ledger();
-        let keys = ledger.keys()?;
-        let stays = keys
-            .iter()
-            .any(|key| key.name != self.key && key.fingerprint != self.key);
-        if !keys.is_empty() && !stays {
-            return Err(
-                Failure::new("this is the last key; without it nobody could log in")
-                    .hint("Add another one first: keys:add NAME < key.pub"),
-            );
+        let named = |key: &Key| key.name == self.key || key.fingerprint == self.key;
+        let mut found = of(env, self.user.as_ref(), self.app.as_ref())?;
+        found.retain(named);
+        // An administrator need not say whose.
+        if found.is_empty() && env.caller.admin && self.user.is_none() && self.app.is_none() {
+            found = env.ctx.apps.ledger().keys()?;
+            found.retain(named);
         }
-        let removed = ledger.remove_key(&self.key)?;
-        if removed.is_empty() {
-            return Err(Failure::new(format!("there is no key `{}`", self.key)).hint("Type: keys"));
-        }
-        env.ctx.reload_keys()?;
-        for fingerprint in removed {
-            env.narrate(&format!("Removed {fingerprint}.")).await;
-        }
+        let key = match &found[..] {
+            [] => {
+                return Err(
+                    Failure::new(format!("there is no key `{}`", self.key)).hint("Type: keys")
+                );
+            }
+            [key] => key,
+            several => {
+                let prints: Vec<_> = several.iter().map(|key| key.fingerprint.as_str()).collect();
+                let hint = format!("Name one by its fingerprint:\n{}", prints.join("\n"));
+                return Err(Failure::new(format!(
+                    "{} keys are called `{}`",
+                    several.len(),
+                    self.key
+                ))
+                .hint(&hint));
+            }
+        };
+        match env.ctx.apps.ledger().remove_key(&key.fingerprint) {
+            Err(LedgerError::LastAdmin) => Err(Failure::new(
+                "this is the last key of an administrator; without it nobody could administer",
+            )
+            .hint("Add another one first: keys:add NAME < key.pub")),
+            removed => Ok(removed?),
+        }?;
+        env.narrate(&format!("Removed {}.", key.fingerprint)).await;
         Ok(())
     }
 }
 
-/// One line of OpenSSH's public key format (sshd(8), AUTHORIZED_KEYS, without options). `name` overrides the comment.
-pub fn parse_public_key(text: &str, name: Option<&str>) -> Result<Key, Failure> {
-    let lines: Vec<&str> = text
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty() && !line.starts_with('#'))
-        .collect();
-    let [line] = lines[..] else {
-        return Err(Failure::new(format!(
-            "one public key is wanted, and {} lines came",
-            lines.len()
-        ))
-        .hint("Type: keys:add NAME < ~/.ssh/id_ed25519.pub")
-        .status(USAGE));
-    };
-    if line.contains("PRIVATE KEY") {
-        return Err(Failure::new(
-            "this is a private key; keep it to yourself and send the .pub file",
-        )
-        .status(USAGE));
-    }
-    let public = PublicKey::from_openssh(line).map_err(|error| {
-        Failure::new(format!("this is no OpenSSH public key: {error}"))
-            .hint("Type: keys:add NAME < ~/.ssh/id_ed25519.pub")
-            .status(USAGE)
-    })?;
-    let comment = public.comment().to_string();
-    let name = name
-        .map(str::trim)
-        .filter(|name| !name.is_empty())
-        .unwrap_or(comment.trim());
-    if name.is_empty() || name.len() > 64 || name.chars().any(char::is_control) {
-        return Err(
-            Failure::new("the key needs a name of 1 to 64 printable characters")
-                .hint("Type: keys:add NAME < key.pub")
-                .status(USAGE),
-        );
-    }
+/// The deploy keys of the app, or the keys of the user, or of the caller.
+fn of(env: &Env<'_>, user: Option<&UserName>, app: Option<&AppName>) -> Result<Vec<Key>, Failure> {
+    let ledger = env.ctx.apps.ledger();
+    let app = app
+        .map(|app| ledger.app(app))
+        .transpose()?
+        .map(|app| app.id);
+    let user = user.map(|user| Holder::User(user.to_string()));
+    let mut keys = ledger.keys()?;
+    keys.retain(|key| match (&key.holder, app) {
+        (Holder::App { id, .. }, Some(app)) => *id == app,
+        (_, Some(_)) => false,
+        (holder, None) => holder == user.as_ref().unwrap_or(&env.caller.holder),
+    });
+    Ok(keys)
+}
+
+fn key(
+    line: PublicKeyLine,
+    name: Option<&str>,
+    holder: Holder,
+    lifetime: Option<Lifetime>,
+) -> Result<Key, Failure> {
+    let added_at = output::now();
     Ok(Key {
-        fingerprint: public.fingerprint(HashAlg::Sha256).to_string(),
-        name: name.to_owned(),
-        public: line.to_owned(),
-        added_at: SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |now| now.as_secs()),
+        name: line.named(name)?.to_string(),
+        fingerprint: line.fingerprint,
+        holder,
+        public: line.line,
+        added_at,
+        expires_at: lifetime.map(|lifetime| added_at.saturating_add(lifetime.seconds())),
     })
+}
+
+impl Shown {
+    fn new(key: Key, app_name: impl Fn(i64) -> Option<String>) -> Self {
+        let (user, app, role) = match key.holder {
+            Holder::User(user) => (Some(user), None, None),
+            Holder::App { id, role } => (None, app_name(id), Some(role)),
+        };
+        Self {
+            name: key.name,
+            fingerprint: key.fingerprint,
+            user,
+            app,
+            role,
+            added_at: timestamp(key.added_at),
+            expires_at: key.expires_at.map(timestamp),
+        }
+    }
+
+    fn row(self) -> Vec<String> {
+        let whose = match (self.user, self.role) {
+            (Some(user), _) => user,
+            (None, Some(role)) => format!("{role} of {}", self.app.unwrap_or_default()),
+            (None, None) => String::new(),
+        };
+        let until = self
+            .expires_at
+            .map_or_else(String::new, |end| format!("until {end}"));
+        vec![self.name, self.fingerprint, whose, self.added_at, until]
+    }
 }

@@ -16,7 +16,7 @@ use crate::{
 #[derive(Args)]
 #[command(after_help = "Example:\n  limits shop")]
 pub(super) struct List {
-    app: AppName,
+    pub(super) app: AppName,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -30,7 +30,7 @@ pub(super) struct List {
     after_help = "Examples:\n  limits:set shop memory=1G\n  limits:set shop worker cpu=0.5 memory=512M\n  limits:set shop worker cpu=default"
 )]
 pub(super) struct Set {
-    app: AppName,
+    pub(super) app: AppName,
     /// A process type, `cpu=0.5` (of a processor), `memory=512M`; `default` takes a limit back
     #[arg(required = true, value_name = "[TYPE] LIMIT=VALUE")]
     words: Vec<String>,

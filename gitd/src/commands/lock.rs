@@ -15,7 +15,7 @@ const REASON_CHARS_MAX: usize = 200;
 #[derive(Args)]
 #[command(after_help = "Example:\n  apps:lock shop --message 'the sale is on until Monday'")]
 pub(super) struct Lock {
-    app: AppName,
+    pub(super) app: AppName,
     /// Why, for those who are refused
     #[arg(short, long, value_name = "TEXT")]
     message: Option<String>,
@@ -25,7 +25,7 @@ pub(super) struct Lock {
 #[derive(Args)]
 #[command(after_help = "Example:\n  apps:unlock shop")]
 pub(super) struct Unlock {
-    app: AppName,
+    pub(super) app: AppName,
 }
 
 impl Lock {

@@ -21,7 +21,7 @@ const LINES_MAX: usize = 10_000;
     after_help = "Examples:\n  logs shop -t\n  logs shop -n 500 -p worker.1 -s app\n  logs shop --release v41"
 )]
 pub(super) struct Logs {
-    app: AppName,
+    pub(super) app: AppName,
     /// Number of lines, at most 10000
     #[arg(short = 'n', long, default_value_t = LINES_DEFAULT)]
     num: usize,

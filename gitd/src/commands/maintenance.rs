@@ -13,7 +13,7 @@ const TEXT_CHARS_MAX: usize = 2000;
 #[derive(Args)]
 #[command(after_help = "Example:\n  maintenance shop")]
 pub(super) struct Show {
-    app: AppName,
+    pub(super) app: AppName,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -23,7 +23,7 @@ pub(super) struct Show {
 #[derive(Args)]
 #[command(after_help = "Example:\n  maintenance:on shop --message 'Back at nine.'")]
 pub(super) struct On {
-    app: AppName,
+    pub(super) app: AppName,
     /// What visitors read
     #[arg(short, long, value_name = "TEXT")]
     message: Option<String>,
@@ -33,7 +33,7 @@ pub(super) struct On {
 #[derive(Args)]
 #[command(after_help = "Example:\n  maintenance:off shop")]
 pub(super) struct Off {
-    app: AppName,
+    pub(super) app: AppName,
 }
 
 #[derive(Serialize)]

@@ -5,6 +5,7 @@
 
 mod apps;
 mod attached;
+mod buildpacks;
 mod builds;
 mod checks;
 mod completion;
@@ -14,6 +15,7 @@ mod doctor;
 mod domains;
 mod exec;
 mod gc;
+mod git;
 mod help;
 mod keys;
 mod limits;
@@ -25,23 +27,39 @@ mod releases;
 mod run;
 mod run_detached;
 
+mod access;
+mod audit;
+mod ca;
+mod public_key;
+mod teams;
+mod users;
+
 use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
-use release::{DeployError, Event};
+use release::{AppName, DeployError, Event, Outcome, Role};
 use serde::Serialize;
-use tokio::{io::AsyncWriteExt, sync::mpsc};
+use tokio::{
+    io::AsyncWriteExt,
+    sync::mpsc,
+    time::{Duration, sleep},
+};
 
-pub use keys::parse_public_key;
 pub(crate) use lock::words as lock_words;
 pub(crate) use ps::is_run;
+pub use public_key::PublicKeyLine;
 
 use crate::{
-    Caller, Context, Io, Status, dashboard,
-    errors::{Failure, USAGE},
+    Caller, Context, Gone, Io, Status,
+    access::{Denied, Need},
+    dashboard,
+    errors::{Failure, NO_PERMISSION, USAGE, chain},
     output::{self, EVENTS_MAX},
     story::told,
 };
+
+/// A command that runs ends that long after the caller's role was taken away.
+const ACCESS_CHECK: Duration = Duration::from_secs(3);
 
 #[derive(Parser)]
 #[command(multicall = true, disable_help_subcommand = true)]
@@ -133,18 +151,76 @@ enum Command {
     ReleasesRetry(releases::Retry),
     #[command(name = "rollback", visible_alias = "releases:rollback")]
     Rollback(releases::Rollback),
+    #[command(name = "buildpacks", alias = "buildpacks:list")]
+    Buildpacks(buildpacks::List),
+    #[command(name = "buildpacks:set")]
+    BuildpacksSet(buildpacks::Set),
+    #[command(name = "buildpacks:add")]
+    BuildpacksAdd(buildpacks::Add),
+    #[command(name = "buildpacks:remove")]
+    BuildpacksRemove(buildpacks::Remove),
+    #[command(name = "buildpacks:clear")]
+    BuildpacksClear(buildpacks::Clear),
     #[command(name = "builds", visible_alias = "builds:list")]
     Builds(builds::List),
     #[command(name = "builds:output")]
     BuildsOutput(builds::Output),
     #[command(name = "builds:debug")]
     BuildsDebug(debug::Debug),
+    #[command(name = "git", visible_alias = "git:info", alias = "git:report")]
+    Git(git::Info),
+    #[command(name = "git:set")]
+    GitSet(git::Set),
     #[command(name = "keys", visible_alias = "keys:list", alias = "ssh-keys:list")]
     Keys(keys::List),
     #[command(name = "keys:add", alias = "ssh-keys:add")]
     KeysAdd(keys::Add),
     #[command(name = "keys:remove", alias = "ssh-keys:remove")]
     KeysRemove(keys::Remove),
+    #[command(name = "users", visible_alias = "users:list")]
+    Users(users::List),
+    #[command(name = "users:add")]
+    UsersAdd(users::Add),
+    #[command(name = "users:remove")]
+    UsersRemove(users::Remove),
+    #[command(name = "users:promote")]
+    UsersPromote(users::Promote),
+    #[command(name = "users:demote")]
+    UsersDemote(users::Demote),
+    #[command(name = "access", visible_alias = "access:list", alias = "sharing")]
+    Access(access::List),
+    #[command(
+        name = "access:add",
+        visible_alias = "access:update",
+        alias = "sharing:add"
+    )]
+    AccessAdd(access::Add),
+    #[command(name = "access:remove", alias = "sharing:remove")]
+    AccessRemove(access::Remove),
+    #[command(name = "teams", visible_alias = "teams:list")]
+    Teams(teams::List),
+    #[command(name = "teams:create")]
+    TeamsCreate(teams::Create),
+    #[command(name = "teams:destroy")]
+    TeamsDestroy(teams::Destroy),
+    #[command(name = "teams:add", alias = "members:add")]
+    TeamsAdd(teams::Add),
+    #[command(name = "teams:remove", alias = "members:remove")]
+    TeamsRemove(teams::Remove),
+    #[command(name = "ca", visible_alias = "ca:list")]
+    Ca(ca::List),
+    #[command(name = "ca:add")]
+    CaAdd(ca::Add),
+    #[command(name = "ca:remove")]
+    CaRemove(ca::Remove),
+    #[command(name = "ca:revoke")]
+    CaRevoke(ca::Revoke),
+    #[command(name = "ca:unrevoke")]
+    CaUnrevoke(ca::Unrevoke),
+    #[command(name = "audit")]
+    Audit(audit::Audit),
+    #[command(name = "whoami", visible_alias = "auth:whoami")]
+    Whoami(access::Whoami),
     #[command(name = "doctor")]
     Doctor(doctor::Doctor),
     #[command(name = "gc")]
@@ -153,6 +229,28 @@ enum Command {
     Completion(completion::Completion),
     #[command(name = "help")]
     Help(help::Help),
+}
+
+/// What a command takes, and whether it leaves something changed, which is written to the audit log.
+struct Rule {
+    need: Need,
+    changes: bool,
+}
+
+impl Rule {
+    fn read(need: Need) -> Self {
+        Self {
+            need,
+            changes: false,
+        }
+    }
+
+    fn change(need: Need) -> Self {
+        Self {
+            need,
+            changes: true,
+        }
+    }
 }
 
 /// What a command works with.
@@ -178,7 +276,7 @@ pub(crate) async fn run(ctx: &Arc<Context>, caller: &Caller, words: &[String], i
             let ended = dashboard::run(ctx, caller, &mut env.io).await;
             ended.map(|()| 0).map_err(Failure::ours)
         }
-        Ok(command) => command.run(&mut env).await,
+        Ok(command) => command.admitted(&mut env, words).await,
         Err(failure) => Err(failure),
     };
     let code = match result {
@@ -198,6 +296,140 @@ pub(crate) async fn run(ctx: &Arc<Context>, caller: &Caller, words: &[String], i
 }
 
 impl Command {
+    /// Deny by default: a new command does not compile before it says here what it takes.
+    fn needs(&self) -> Rule {
+        use Role::{Deployer, Operator, Owner, Viewer};
+        let app = |app: &AppName, role| Need::App(app.clone(), role);
+        match self {
+            Self::Help(_) | Self::Completion(_) | Self::Whoami(_) => Rule::read(Need::Anyone),
+            Self::Apps(_) | Self::Teams(_) => Rule::read(Need::Anyone),
+            Self::AppsCreate(_) => Rule::change(Need::User),
+            Self::AppsInfo(args) => Rule::read(app(&args.app, Viewer)),
+            Self::AppsDestroy(args) => Rule::change(app(&args.app, Owner)),
+            Self::AppsRename(args) => Rule::change(app(&args.app, Owner)),
+            // The copy has the config vars of the original.
+            Self::AppsClone(args) => Rule::change(app(&args.app, Operator)),
+            Self::AppsTransfer(args) => Rule::change(app(&args.app, Owner)),
+            Self::AppsLock(args) => Rule::change(app(&args.app, Operator)),
+            Self::AppsUnlock(args) => Rule::change(app(&args.app, Operator)),
+            Self::Config(args) => Rule::read(app(&args.app, Operator)),
+            Self::ConfigGet(args) => Rule::read(app(&args.app, Operator)),
+            Self::ConfigSet(args) => Rule::change(app(&args.app, Operator)),
+            Self::ConfigUnset(args) => Rule::change(app(&args.app, Operator)),
+            Self::ConfigExport(args) => Rule::read(app(&args.app, Operator)),
+            Self::ConfigImport(args) => Rule::change(app(&args.app, Operator)),
+            Self::ConfigEdit(args) => Rule::change(app(&args.app, Operator)),
+            Self::Domains(args) => Rule::read(app(&args.app, Viewer)),
+            Self::DomainsAdd(args) => Rule::change(app(&args.app, Operator)),
+            Self::DomainsRemove(args) => Rule::change(app(&args.app, Operator)),
+            Self::Maintenance(args) => Rule::read(app(&args.app, Viewer)),
+            Self::MaintenanceOn(args) => Rule::change(app(&args.app, Operator)),
+            Self::MaintenanceOff(args) => Rule::change(app(&args.app, Operator)),
+            Self::Ps(args) => Rule::read(app(&args.app, Viewer)),
+            Self::PsScale(args) if args.only_shows() => Rule::read(app(&args.app, Viewer)),
+            Self::PsScale(args) => Rule::change(app(&args.app, Operator)),
+            Self::PsRestart(args) => Rule::change(app(&args.app, Operator)),
+            Self::PsExec(args) => Rule::change(app(&args.app, Operator)),
+            Self::PsStop(args) => Rule::change(app(&args.app, Operator)),
+            Self::PsStart(args) => Rule::change(app(&args.app, Operator)),
+            Self::Limits(args) => Rule::read(app(&args.app, Viewer)),
+            Self::LimitsSet(args) => Rule::change(app(&args.app, Operator)),
+            Self::Checks(args) => Rule::read(app(&args.app, Viewer)),
+            Self::ChecksSet(args) => Rule::change(app(&args.app, Operator)),
+            Self::Buildpacks(args) => Rule::read(app(&args.app, Viewer)),
+            Self::BuildpacksSet(args) => Rule::change(app(&args.app, Operator)),
+            Self::BuildpacksAdd(args) => Rule::change(app(&args.app, Operator)),
+            Self::BuildpacksRemove(args) => Rule::change(app(&args.app, Operator)),
+            Self::BuildpacksClear(args) => Rule::change(app(&args.app, Operator)),
+            Self::Git(args) => Rule::read(app(&args.app, Viewer)),
+            Self::GitSet(args) => Rule::change(app(&args.app, Operator)),
+            Self::Logs(args) => Rule::read(app(&args.app, Viewer)),
+            Self::Run(args) => Rule::change(app(&args.app, Operator)),
+            Self::RunDetached(args) => Rule::change(app(&args.app, Operator)),
+            Self::Releases(args) => Rule::read(app(&args.app, Viewer)),
+            Self::ReleasesInfo(args) => Rule::read(app(&args.app, Viewer)),
+            Self::ReleasesOutput(args) => Rule::read(app(&args.app, Viewer)),
+            Self::ReleasesRetry(args) => Rule::change(app(&args.app, Deployer)),
+            Self::Rollback(args) => Rule::change(app(&args.app, Deployer)),
+            Self::Builds(args) => Rule::read(app(&args.app, Viewer)),
+            Self::BuildsOutput(args) => Rule::read(app(&args.app, Viewer)),
+            Self::BuildsDebug(args) => Rule::change(app(&args.app, Operator)),
+            Self::Keys(args) => Rule::read(args.need()),
+            Self::KeysAdd(args) => Rule::change(args.need()),
+            Self::KeysRemove(args) => Rule::change(args.need()),
+            Self::Access(args) => Rule::read(app(&args.app, Viewer)),
+            Self::AccessAdd(args) => Rule::change(app(&args.app, Owner)),
+            Self::AccessRemove(args) => Rule::change(app(&args.app, Owner)),
+            Self::Audit(args) => Rule::read(match &args.app {
+                Some(name) => app(name, Owner),
+                None => Need::Admin,
+            }),
+            Self::Users(_) | Self::Ca(_) | Self::Doctor(_) => Rule::read(Need::Admin),
+            Self::UsersAdd(_) | Self::UsersRemove(_) | Self::Gc(_) => Rule::change(Need::Admin),
+            Self::UsersPromote(_) | Self::UsersDemote(_) => Rule::change(Need::Admin),
+            Self::TeamsCreate(_) | Self::TeamsDestroy(_) => Rule::change(Need::Admin),
+            Self::TeamsAdd(_) | Self::TeamsRemove(_) => Rule::change(Need::Admin),
+            Self::CaAdd(_) | Self::CaRemove(_) => Rule::change(Need::Admin),
+            Self::CaRevoke(_) | Self::CaUnrevoke(_) => Rule::change(Need::Admin),
+        }
+    }
+
+    /// For the audit log.
+    fn app(&self, need: &Need) -> Option<AppName> {
+        match (self, need) {
+            (Self::AppsCreate(args), _) => Some(args.name.clone()),
+            (_, Need::App(app, _)) => Some(app.clone()),
+            _ => None,
+        }
+    }
+
+    /// Runs it if the caller may, and writes down what it changed.
+    async fn admitted(self, env: &mut Env<'_>, words: &[String]) -> Result<u8, Failure> {
+        let Rule { need, changes } = self.needs();
+        let record = match changes {
+            true => {
+                let app = self.app(&need);
+                Some(
+                    env.ctx
+                        .audit_begin(env.caller, app.as_ref(), &audit::told(words))?,
+                )
+            }
+            false => None,
+        };
+        let result = match env.ctx.check(env.caller, &need) {
+            Ok(()) => self.run_while_allowed(env, need).await,
+            Err(denied) => Err(denied.into()),
+        };
+        if let Some(record) = record {
+            env.ctx.audit_end(record, &outcome(&result));
+        }
+        result
+    }
+
+    /// When the caller's role is taken away, it is for the command as if the caller had gone.
+    async fn run_while_allowed(self, env: &mut Env<'_>, need: Need) -> Result<u8, Failure> {
+        let lost = Gone::default();
+        let (ctx, caller, noted) = (env.ctx.clone(), env.caller.clone(), lost.clone());
+        let denied = async move {
+            while ctx.check_again(&caller, &need).is_ok() {
+                sleep(ACCESS_CHECK).await;
+            }
+            noted.set();
+        };
+        let gone = std::mem::replace(&mut env.io.gone, Box::pin(std::future::pending()));
+        env.io.gone = Box::pin(async move {
+            tokio::select! {
+                () = gone => {}
+                () = denied => {}
+            }
+        });
+        let result = self.run(env).await;
+        match lost.is_set() {
+            true => Err(Failure::new("your access was taken away").status(NO_PERMISSION)),
+            false => result,
+        }
+    }
+
     async fn run(self, env: &mut Env<'_>) -> Result<u8, Failure> {
         match self {
             Self::Apps(args) => args.run(env).await,
@@ -240,18 +472,68 @@ impl Command {
             Self::ReleasesOutput(args) => args.run(env).await,
             Self::ReleasesRetry(args) => args.run(env).await,
             Self::Rollback(args) => args.run(env).await,
+            Self::Buildpacks(args) => args.run(env).await,
+            Self::BuildpacksSet(args) => args.run(env).await,
+            Self::BuildpacksAdd(args) => args.run(env).await,
+            Self::BuildpacksRemove(args) => args.run(env).await,
+            Self::BuildpacksClear(args) => args.run(env).await,
             Self::Builds(args) => args.run(env).await,
             Self::BuildsOutput(args) => args.run(env).await,
             Self::BuildsDebug(args) => return args.run(env).await,
+            Self::Git(args) => args.run(env).await,
+            Self::GitSet(args) => args.run(env).await,
             Self::Keys(args) => args.run(env).await,
             Self::KeysAdd(args) => args.run(env).await,
             Self::KeysRemove(args) => args.run(env).await,
+            Self::Users(args) => args.run(env).await,
+            Self::UsersAdd(args) => args.run(env).await,
+            Self::UsersRemove(args) => args.run(env).await,
+            Self::UsersPromote(args) => args.run(env).await,
+            Self::UsersDemote(args) => args.run(env).await,
+            Self::Access(args) => args.run(env).await,
+            Self::AccessAdd(args) => args.run(env).await,
+            Self::AccessRemove(args) => args.run(env).await,
+            Self::Teams(args) => args.run(env).await,
+            Self::TeamsCreate(args) => args.run(env).await,
+            Self::TeamsDestroy(args) => args.run(env).await,
+            Self::TeamsAdd(args) => args.run(env).await,
+            Self::TeamsRemove(args) => args.run(env).await,
+            Self::Ca(args) => args.run(env).await,
+            Self::CaAdd(args) => args.run(env).await,
+            Self::CaRemove(args) => args.run(env).await,
+            Self::CaRevoke(args) => args.run(env).await,
+            Self::CaUnrevoke(args) => args.run(env).await,
+            Self::Audit(args) => args.run(env).await,
+            Self::Whoami(args) => args.run(env).await,
             Self::Doctor(args) => return args.run(env).await,
             Self::Gc(args) => args.run(env).await,
             Self::Completion(args) => args.run(env).await,
             Self::Help(args) => args.run(env).await,
         }
         .map(|()| 0)
+    }
+}
+
+fn outcome(result: &Result<u8, Failure>) -> Outcome {
+    match result {
+        Ok(0) => Outcome::Done,
+        Ok(status) => Outcome::Failed(format!("exit status {status}")),
+        Err(failure) if failure.denied => Outcome::Refused,
+        // Its words may be those of somebody's program.
+        Err(_) => Outcome::Failed("failed".to_owned()),
+    }
+}
+
+impl From<Denied> for Failure {
+    fn from(denied: Denied) -> Self {
+        let failure = Self::new(chain(&denied)).denied();
+        match denied {
+            Denied::NoApp(_) => failure.hint("Type `apps` for those that you have access to."),
+            Denied::Role { app, .. } => failure
+                .hint(&format!("Ask one of its owners: access {app}"))
+                .status(NO_PERMISSION),
+            _ => failure.status(NO_PERMISSION),
+        }
     }
 }
 
@@ -282,12 +564,15 @@ fn usage_text(error: &clap::Error) -> String {
 }
 
 /// Heroku's users write `-a APP` anywhere, Dokku's write the app first: both become the app first. After a `--` the words
-/// belong to somebody else.
+/// belong to somebody else. For `keys` an app is an option like any other.
 fn app_first(words: &[String]) -> Vec<String> {
     let mut rest = Vec::with_capacity(words.len());
     let mut app = None;
     let mut words = words.iter();
     let verb = words.next().cloned().unwrap_or_default();
+    if verb.starts_with("keys") || verb.starts_with("ssh-keys") {
+        return [verb].into_iter().chain(words.cloned()).collect();
+    }
     while let Some(word) = words.next() {
         if app.is_none() && (word == "-a" || word == "--app") {
             app = words.next().cloned();

@@ -19,7 +19,7 @@ const QUANTITY_MAX: u32 = 100;
 #[derive(Args)]
 #[command(after_help = "Example:\n  ps shop")]
 pub(super) struct List {
-    app: AppName,
+    pub(super) app: AppName,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -29,7 +29,7 @@ pub(super) struct List {
 #[derive(Args)]
 #[command(after_help = "Example:\n  ps:scale shop web=2 worker+1")]
 pub(super) struct Scale {
-    app: AppName,
+    pub(super) app: AppName,
     /// `web=2`, `worker+1`, `worker-1`
     #[arg(value_name = "TYPE=QUANTITY", allow_hyphen_values = true)]
     changes: Vec<String>,
@@ -39,7 +39,7 @@ pub(super) struct Scale {
 #[derive(Args)]
 #[command(after_help = "Example:\n  ps:restart shop web.1")]
 pub(super) struct Restart {
-    app: AppName,
+    pub(super) app: AppName,
     /// A process type such as `web`, or one instance such as `web.1`
     which: Option<String>,
 }
@@ -50,7 +50,7 @@ pub(super) struct Restart {
 #[derive(Args)]
 #[command(after_help = "Examples:\n  ps:stop shop\n  ps:stop shop worker\n  ps:stop shop run.1234")]
 pub(super) struct Stop {
-    app: AppName,
+    pub(super) app: AppName,
     /// A process type, one instance such as `web.1`, or a one-off process such as `run.1234`
     which: Option<String>,
 }
@@ -59,7 +59,7 @@ pub(super) struct Stop {
 #[derive(Args)]
 #[command(after_help = "Example:\n  ps:start shop worker")]
 pub(super) struct Start {
-    app: AppName,
+    pub(super) app: AppName,
     /// A process type such as `web`, or one instance such as `web.1`
     which: Option<String>,
 }
@@ -134,9 +134,13 @@ pub(crate) fn is_run(name: &str) -> bool {
 }
 
 impl Scale {
+    pub(super) fn only_shows(&self) -> bool {
+        self.changes.is_empty()
+    }
+
     pub(super) async fn run(self, env: &mut Env<'_>) -> Result<(), Failure> {
         let formation = env.ctx.apps.ledger().formation(&self.app)?;
-        if self.changes.is_empty() {
+        if self.only_shows() {
             env.print(&format!("{}\n", output::formation(&formation)))
                 .await;
             return Ok(());

@@ -18,7 +18,7 @@ const RELEASES_DEFAULT: usize = 15;
 #[derive(Args)]
 #[command(after_help = "Example:\n  releases shop")]
 pub(super) struct List {
-    app: AppName,
+    pub(super) app: AppName,
     /// Number of releases
     #[arg(short = 'n', long, default_value_t = RELEASES_DEFAULT)]
     num: usize,
@@ -31,7 +31,7 @@ pub(super) struct List {
 #[derive(Args)]
 #[command(after_help = "Example:\n  rollback shop v41")]
 pub(super) struct Rollback {
-    app: AppName,
+    pub(super) app: AppName,
     /// For example v3; the one before the current when absent
     release: Option<ReleaseNumber>,
 }
@@ -40,7 +40,7 @@ pub(super) struct Rollback {
 #[derive(Args)]
 #[command(after_help = "Example:\n  releases:info shop v41")]
 pub(super) struct Info {
-    app: AppName,
+    pub(super) app: AppName,
     /// For example v41; the current one when absent
     release: Option<ReleaseNumber>,
     /// Print JSON
@@ -52,7 +52,7 @@ pub(super) struct Info {
 #[derive(Args)]
 #[command(after_help = "Example:\n  releases:output shop v41")]
 pub(super) struct Output {
-    app: AppName,
+    pub(super) app: AppName,
     /// For example v41; the newest one when absent
     release: Option<ReleaseNumber>,
 }
@@ -64,7 +64,7 @@ pub(super) struct Output {
 #[derive(Args)]
 #[command(after_help = "Example:\n  releases:retry shop")]
 pub(super) struct Retry {
-    app: AppName,
+    pub(super) app: AppName,
 }
 
 #[derive(Serialize)]

@@ -20,7 +20,7 @@ use crate::{errors::Failure, quantity};
     after_help = "Examples:\n  run shop rake db:migrate\n  run shop 'cat; exit 7' < file\n  run shop --timeout 10m -e LEVEL=debug -- npm run report"
 )]
 pub(super) struct Run {
-    app: AppName,
+    pub(super) app: AppName,
     #[command(flatten)]
     options: Options,
     /// No terminal for the process, also when the client has one

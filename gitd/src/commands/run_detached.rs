@@ -12,7 +12,7 @@ use crate::errors::Failure;
 #[derive(Args)]
 #[command(after_help = "Example:\n  run:detached shop --timeout 2h rake report")]
 pub(super) struct RunDetached {
-    app: AppName,
+    pub(super) app: AppName,
     #[command(flatten)]
     options: Options,
     /// The command and its arguments

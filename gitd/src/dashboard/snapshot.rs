@@ -74,7 +74,7 @@ impl Snapshot {
 
 /// Reads the ledger and /proc. What goes away meanwhile is not shown.
 pub(super) fn take(ctx: &Context, caller: &Caller, wanted: &Wanted, meter: &mut Meter) -> Snapshot {
-    let apps = visible(ctx, caller);
+    let apps = ctx.visible_apps(caller).unwrap_or_default();
     let at = apps
         .iter()
         .position(|app| Some(&app.name) == wanted.app.as_ref());
@@ -98,10 +98,6 @@ pub(super) fn take(ctx: &Context, caller: &Caller, wanted: &Wanted, meter: &mut 
     }
     meter.turn();
     snapshot
-}
-
-fn visible(ctx: &Context, _caller: &Caller) -> Vec<App> {
-    ctx.apps.ledger().apps().unwrap_or_default()
 }
 
 fn row(app: &App, instances: &[InstanceStatus]) -> AppRow {
@@ -216,6 +212,7 @@ mod tests {
             owner: String::new(),
             lock: None,
             maintenance: maintenance.then(String::new),
+            deploy_branch: None,
         };
         let instance = |state: &&str| InstanceStatus {
             name: "web.1".to_owned(),

@@ -4,16 +4,27 @@
 //! the pack into a [`quarantine`]; [`check`] looks at every object in it ([`fsck`], [`tree`], [`gitmodules`]); the
 //! quarantine becomes part of the [`repo`]; the platform deploys; the [`refs`] move; the [`report`] goes back, after
 //! whatever was said on the [`sideband`] meanwhile.
+//!
+//! When a repository has many small packs, the push is followed by their [`consolidate`].
+//!
+//! A fetch is [`upload_pack()`]: it walks the [`graph`] of commits in the [`packs`], and the [`pack_writer`] copies what the
+//! client needs.
 
 pub mod receive_pack;
+mod upload_pack;
 
 mod ancestry;
+mod base_cache;
 mod check;
+mod consolidate;
 mod export;
 mod fsck;
 mod gitmodules;
+mod graph;
 mod ingest;
 mod meter;
+mod pack_writer;
+mod packs;
 mod pkt_line;
 mod quarantine;
 mod refs;
@@ -30,11 +41,13 @@ pub use fsck::FsckError;
 pub use ingest::Limits;
 pub(crate) use pkt_line::write as write_pkt_line;
 pub use receive_pack::{Decision, Landing, ReceiveError, Received, receive_pack};
+pub(crate) use refs::RELEASES;
 pub use refs::RefError;
 pub use repo::{CommitInfo, Repo, RepoError};
 pub use sideband::Sideband;
 pub use tree::TreeError;
 pub use update::RefUpdate;
+pub use upload_pack::{UploadError, Version, upload_pack};
 
 /// The only object format: what the advertisement says.
 const HASH: gix_hash::Kind = gix_hash::Kind::Sha1;

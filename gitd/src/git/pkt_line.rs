@@ -9,6 +9,17 @@ pub(crate) const LINE_MAX: usize = 65_520;
 const PREFIX: usize = 4;
 pub(crate) const PAYLOAD_MAX: usize = LINE_MAX - PREFIX;
 pub(crate) const FLUSH: &[u8] = b"0000";
+/// Between the parts of a message of protocol 2 (gitprotocol-v2).
+pub(crate) const DELIMITER: &[u8] = b"0001";
+
+/// What protocol 2 is made of.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Packet {
+    /// Without its trailing newline.
+    Line(Vec<u8>),
+    Flush,
+    Delimiter,
+}
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PktError {
@@ -18,35 +29,42 @@ pub(crate) enum PktError {
     Read(#[from] io::Error),
 }
 
-/// Reads one line without its trailing newline; `None` is a flush. Never reads past the line: a pack may follow it.
-pub(crate) async fn read(
-    input: &mut (impl AsyncRead + Unpin),
-) -> Result<Option<Vec<u8>>, PktError> {
+/// Reads one packet, and never past it: a pack may follow.
+pub(crate) async fn read_packet(input: &mut (impl AsyncRead + Unpin)) -> Result<Packet, PktError> {
     let mut prefix = [0; PREFIX];
     input.read_exact(&mut prefix).await?;
-    let Some(length) = length(&prefix)? else {
-        return Ok(None);
+    let length = match length(&prefix) {
+        Some(0) => return Ok(Packet::Flush),
+        Some(1) => return Ok(Packet::Delimiter),
+        Some(length @ PREFIX..=LINE_MAX) => length - PREFIX,
+        _ => return Err(PktError::Length(prefix)),
     };
     let mut payload = vec![0; length];
     input.read_exact(&mut payload).await?;
     if payload.last() == Some(&b'\n') {
         payload.pop();
     }
-    Ok(Some(payload))
+    Ok(Packet::Line(payload))
 }
 
-/// The payload's length, `None` for a flush. Delimiters (0001, 0002) belong to protocol 2, which pushes do not speak.
-fn length(prefix: &[u8; PREFIX]) -> Result<Option<usize>, PktError> {
+/// Reads one line; `None` is a flush. Delimiters belong to protocol 2, which pushes do not speak.
+pub(crate) async fn read(
+    input: &mut (impl AsyncRead + Unpin),
+) -> Result<Option<Vec<u8>>, PktError> {
+    match read_packet(input).await? {
+        Packet::Line(line) => Ok(Some(line)),
+        Packet::Flush => Ok(None),
+        Packet::Delimiter => Err(PktError::Length(*b"0001")),
+    }
+}
+
+/// The four digits; the prefix counts.
+fn length(prefix: &[u8; PREFIX]) -> Option<usize> {
     let digits = prefix.iter().all(u8::is_ascii_hexdigit);
-    let length = std::str::from_utf8(prefix)
+    std::str::from_utf8(prefix)
         .ok()
         .filter(|_| digits)
-        .and_then(|text| usize::from_str_radix(text, 16).ok());
-    match length {
-        Some(0) => Ok(None),
-        Some(length @ PREFIX..=LINE_MAX) => Ok(Some(length - PREFIX)),
-        _ => Err(PktError::Length(*prefix)),
-    }
+        .and_then(|text| usize::from_str_radix(text, 16).ok())
 }
 
 /// Appends the payload as lines; more than one when it is too long for a single line.

@@ -16,6 +16,7 @@ use super::{
     Limits, RefError, RefUpdate, Repo, Sideband,
     ingest::{Incoming, IngestError, ingest},
     pkt_line::{self, PktError},
+    refs::RELEASES,
     report::{self, Answer},
     sideband,
     update::{self, UpdateError, Updates},
@@ -152,7 +153,8 @@ where
 fn advertisement(repo: &Repo) -> Result<Vec<u8>, RefError> {
     let capabilities = format!("{CAPABILITIES}{}", env!("CARGO_PKG_VERSION"));
     let mut out = Vec::new();
-    let refs = repo.refs()?;
+    let mut refs = repo.refs()?;
+    refs.retain(|(name, _)| !name.starts_with(RELEASES));
     for (at, (name, id)) in refs.iter().enumerate() {
         let line = match at {
             0 => format!("{id} {name}\0{capabilities}\n"),
@@ -275,6 +277,8 @@ impl<'a, L: Landing> Push<'a, L> {
             .filter_map(|update| update.new)
             .collect();
         let shallow = self.updates.shallow.clone();
+        // What comes in is checked against what is here; thin packs take their bases from it.
+        let _packs = self.repo.packs_in_use().map_err(IngestError::Quarantine)?;
         let (result, input) = ingest(self.repo, input, tips, shallow, self.limits, self.gone).await;
         if let (Err(error), Some(input)) = (&result, input) {
             // Clients that still send do not read the report.
@@ -435,6 +439,9 @@ fn update_problem(update: &RefUpdate, tip: Option<Option<Kind>>) -> Option<Strin
     {
         return Some("invalid ref name".to_owned());
     }
+    if update.name.starts_with(RELEASES) {
+        return Some("releases are made by deploys and cannot be pushed".to_owned());
+    }
     if branch.is_some_and(hex) {
         return Some("a branch must not look like a commit id".to_owned());
     }
@@ -498,6 +505,7 @@ mod tests {
             Some("commit id"),
         );
         check("refs/heads/-x", None, Some("dash"));
+        check("refs/releases/v1", None, Some("cannot be pushed"));
         for bad in [
             "HEAD",
             "main",

@@ -20,6 +20,10 @@ use super::{HASH, RefUpdate, Repo};
 /// Another push holds the lock for as long as it takes to write a file.
 const LOCK_WAIT: Duration = Duration::from_secs(5);
 
+/// Releases by number, as `refs/releases/v7`: written by the platform, seen by who fetches, hidden from who pushes.
+pub(crate) const RELEASES: &str = "refs/releases/";
+const HEAD: &str = "HEAD";
+
 #[derive(Debug, thiserror::Error)]
 pub enum RefError {
     #[error("`{0}` is not a valid ref name")]
@@ -61,6 +65,43 @@ impl Repo {
             .try_find(name.as_ref())
             .map_err(|e| RefError::Read(io::Error::other(e)))?;
         Ok(found.and_then(|found| found.target.try_id().map(ToOwned::to_owned)))
+    }
+
+    /// The branch that HEAD names, whether or not it is there.
+    pub(crate) fn head(&self) -> Result<String, RefError> {
+        let found = self
+            .ref_store()
+            .try_find(HEAD)
+            .map_err(|e| RefError::Read(io::Error::other(e)))?;
+        match found.map(|found| found.target) {
+            Some(Target::Symbolic(name)) => Ok(name.as_bstr().to_string()),
+            _ => Err(RefError::Read(io::ErrorKind::InvalidData.into())),
+        }
+    }
+
+    /// `branch`: its full name.
+    pub(crate) fn set_head(&self, branch: &str) -> Result<(), RefError> {
+        let edit = RefEdit {
+            change: Change::Update {
+                log: LogChange::default(),
+                expected: PreviousValue::Any,
+                new: Target::Symbolic(full_name(branch)?),
+            },
+            name: full_name(HEAD)?,
+            deref: false,
+        };
+        let wait = Fail::AfterDurationWithBackoff(LOCK_WAIT);
+        let error = |source: Box<dyn std::error::Error + Send + Sync>| RefError::Write {
+            name: HEAD.to_owned(),
+            source,
+        };
+        let store = self.ref_store();
+        let transaction = store.transaction();
+        let prepared = transaction
+            .prepare([edit], wait, wait)
+            .map_err(|e| error(e.into()))?;
+        prepared.commit(None).map_err(|e| error(e.into()))?;
+        Ok(())
     }
 
     /// Sets the ref (`None`: deletes it) if it still is where it is expected (`None`: nowhere).

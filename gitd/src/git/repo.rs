@@ -7,7 +7,7 @@ use std::{
 };
 
 use gix_hash::ObjectId;
-use gix_object::FindExt;
+use gix_object::{Exists as _, FindExt};
 
 use super::{HASH, quarantine, refs};
 
@@ -15,7 +15,7 @@ use super::{HASH, quarantine, refs};
 const CONFIG: &str = "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = true\n";
 const DIRECTORIES: [&str; 4] = ["objects/pack", "objects/info", "refs/heads", "refs/tags"];
 /// No object of a push is larger ([`super::Limits`]); what is read from disk is held to the same.
-const ALLOC_MAX: usize = 100 << 20;
+pub(super) const ALLOC_MAX: usize = 100 << 20;
 
 /// A cheap handle; every operation opens what it needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,6 +109,11 @@ impl Repo {
             subject: one_line(subject.trim_start().lines().next().unwrap_or_default()),
             author: one_line(&String::from_utf8_lossy(author.name)),
         })
+    }
+
+    /// What cannot be read is not there.
+    pub(crate) fn contains(&self, id: ObjectId) -> bool {
+        self.objects().is_ok_and(|objects| objects.exists(&id))
     }
 
     pub(crate) fn objects_dir(&self) -> PathBuf {

@@ -1,22 +1,20 @@
 //! Between a channel and its request: bytes in, bytes out, the exit status, and the news that the client has gone.
 
-use std::{
-    io,
-    pin::Pin,
-    task::{Context, Poll, ready},
-};
-
-use bytes::{Buf, Bytes};
 use russh::{
-    Channel, ChannelMsg, ChannelReadHalf, Sig,
+    ChannelMsg, ChannelWriteHalf, Sig,
     server::{Handle, Msg},
 };
 use tokio::{
-    io::{AsyncRead, ReadBuf},
-    sync::{OwnedSemaphorePermit, mpsc, watch},
+    io::AsyncWriteExt,
+    sync::{OwnedSemaphorePermit, watch},
 };
 
-use super::{Shared, connection::Ending, terminal};
+use super::{
+    Shared,
+    connection::Ending,
+    inflow::{Feed, Inbox},
+    terminal,
+};
 use crate::{
     client_terminal::{ClientTerminal, RawMode},
     gone::Gone,
@@ -25,17 +23,16 @@ use crate::{
     session,
 };
 
-/// Messages of input that a request has not read yet, each at most a packet of 32 KiB. When they are full the connection
-/// waits, and with it the client: also for news of the room it has for output, so a command that waits for that room is
-/// given much to read before.
-const INPUT_QUEUE: usize = 1024;
 const STDERR: u32 = 1;
+const OVERFLOWED: &[u8] =
+    b" !     More input came than can wait for the command to read it; it was ended.\n";
 
 pub(super) struct Job<P> {
     pub(super) shared: Shared<P>,
     pub(super) caller: Caller,
     pub(super) request: Result<Request, RequestError>,
-    pub(super) channel: Channel<Msg>,
+    pub(super) inbox: Inbox,
+    pub(super) write: ChannelWriteHalf<Msg>,
     pub(super) permit: OwnedSemaphorePermit,
     pub(super) git_protocol: Option<String>,
     pub(super) terminal: Option<ClientTerminal>,
@@ -46,27 +43,20 @@ pub(super) struct Job<P> {
 
 /// Runs the request and closes the channel: output first, then the exit status, then the end.
 pub(super) async fn run<P: Platform>(job: Job<P>) {
-    let id = job.channel.id();
-    let (read, write) = job.channel.split();
-    let (queue, input) = mpsc::channel(INPUT_QUEUE);
+    let write = job.write;
+    let id = write.id();
+    let backlog = job.inbox.backlog();
+    let (feed, input) = job.inbox.feed();
     let raw = job.terminal.as_ref().map(|terminal| terminal.raw.clone());
-    let pump = tokio::spawn(pump(
-        read,
-        queue,
-        job.gone.clone(),
-        job.ending,
-        Nature {
-            line_terminal: raw.clone(),
-            detaches: matches!(job.request, Ok(Request::ReceivePack(_))),
-        },
-    ));
+    let nature = Nature {
+        line_terminal: raw.clone(),
+        detaches: matches!(job.request, Ok(Request::ReceivePack(_))),
+    };
+    let pump = tokio::spawn(pump(job.inbox, feed, job.gone.clone(), job.ending, nature));
     let stopper = tokio::spawn(stop(job.shared.stopping.clone(), job.gone.clone()));
     let stdout = write.make_writer();
     let io = Io {
-        stdin: Box::new(Input {
-            queue: input,
-            current: Bytes::new(),
-        }),
+        stdin: Box::new(input),
         stdout: terminal::output(stdout, raw.clone()),
         // A terminal has one screen.
         stderr: match raw {
@@ -90,6 +80,10 @@ pub(super) async fn run<P: Platform>(job: Job<P>) {
     )
     .await;
     stopper.abort();
+    if backlog.overflowed() {
+        let mut stderr = write.make_writer_ext(Some(STDERR));
+        _ = stderr.write_all(OVERFLOWED).await;
+    }
     // The client may be gone; there is nobody left to tell.
     _ = job
         .handle
@@ -105,8 +99,8 @@ pub(super) async fn run<P: Platform>(job: Job<P>) {
     }
     _ = job.handle.eof(id).await;
     _ = job.handle.close(id).await;
-    // What the client still sends is taken and dropped until it closes too.
-    _ = pump.await;
+    // russh knows nothing of the channel from here on, and tells nobody of what the client still sends or that it closes.
+    pump.abort();
     drop(job.permit);
 }
 
@@ -149,72 +143,45 @@ fn signal(number: i32) -> Option<Sig> {
     })
 }
 
-/// Always takes what the connection has: a full channel would stop all others of the connection as well.
+/// Until the client closes the channel, the connection ends, or more has come than can wait.
 async fn pump(
-    mut channel: ChannelReadHalf,
-    queue: mpsc::Sender<Bytes>,
+    mut inbox: Inbox,
+    feed: Feed,
     gone: Gone,
     mut ending: watch::Receiver<Option<Ending>>,
     nature: Nature,
 ) {
-    let mut queue = Some(queue);
-    while let Some(message) = channel.wait().await {
+    let mut feed = Some(feed);
+    while let Some(message) = inbox.wait().await {
         match message {
             ChannelMsg::Data { data } => {
                 if nature.is_typed(&data, terminal::INTERRUPT) {
                     gone.set();
                 }
                 let end = nature.is_typed(&data, terminal::END);
-                if !deliver(&queue, data, &mut ending).await || end {
-                    queue = None;
+                let wanted = match &feed {
+                    Some(feed) => feed.give(data),
+                    None => {
+                        inbox.drop_data(&data);
+                        false
+                    }
+                };
+                if !wanted || end {
+                    feed = None;
                 }
             }
-            ChannelMsg::Eof => queue = None,
+            ChannelMsg::Eof => feed = None,
             ChannelMsg::Close => return gone.set(),
             _ => {}
         }
     }
+    drop(feed);
+    if inbox.backlog().overflowed() {
+        return gone.set();
+    }
     // The connection has ended; why decides over what runs.
-    drop(queue);
     let how = ending.wait_for(Option::is_some).await.map(|how| *how);
     if !nature.detaches || !matches!(how, Ok(Some(Ending::Lost))) {
         gone.set();
-    }
-}
-
-/// `false`: the request has read all it wants.
-async fn deliver(
-    queue: &Option<mpsc::Sender<Bytes>>,
-    data: Bytes,
-    ending: &mut watch::Receiver<Option<Ending>>,
-) -> bool {
-    let Some(queue) = queue else { return false };
-    tokio::select! {
-        sent = queue.send(data) => sent.is_ok(),
-        _ = ending.wait_for(Option::is_some) => false,
-    }
-}
-
-struct Input {
-    queue: mpsc::Receiver<Bytes>,
-    current: Bytes,
-}
-
-impl AsyncRead for Input {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        while self.current.is_empty() {
-            match ready!(self.queue.poll_recv(cx)) {
-                Some(data) => self.current = data,
-                None => return Poll::Ready(Ok(())),
-            }
-        }
-        let length = self.current.len().min(buffer.remaining());
-        buffer.put_slice(&self.current[..length]);
-        self.current.advance(length);
-        Poll::Ready(Ok(()))
     }
 }

@@ -1,20 +1,31 @@
 //! One client: proves its key, opens channels, and asks for one thing on each. Everything else is refused.
 
-use std::{collections::HashMap, net::SocketAddr, sync::Arc};
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use container::WindowSize;
 use russh::{
-    Channel, ChannelId, ChannelOpenFailure, Pty, Sig,
-    keys::{Algorithm, HashAlg, PublicKey},
+    Channel, ChannelId, ChannelOpenFailure, ChannelWriteHalf, Pty, Sig,
+    keys::{Algorithm, Certificate, HashAlg, PublicKey},
     server::{Auth, ChannelOpenHandle, Handler, Msg, PublicKeyOffer, Session, VerifiedPublicKey},
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
-use super::{Shared, channel, connection::Ending};
+use super::{
+    Shared, certificate, channel,
+    connection::Ending,
+    inflow::{Inbox, Windows},
+};
 use crate::{
     client_terminal::{self, ClientTerminal, RawMode},
     gone::Gone,
-    platform::{Caller, Platform},
+    platform::{Caller, Platform, Proof},
     request::{Request, RequestError},
 };
 
@@ -32,12 +43,22 @@ const TERMINAL_VALUE_MAX: usize = 128;
 pub(super) struct Client<P> {
     shared: Shared<P>,
     remote: SocketAddr,
+    /// A key was refused.
+    failed: Arc<AtomicBool>,
     /// Set by a verified signature, and by nothing else.
-    caller: Option<Caller>,
-    authenticated: Option<oneshot::Sender<Caller>>,
+    known: Option<Known>,
+    authenticated: Option<oneshot::Sender<Known>>,
     channels_free: Arc<Semaphore>,
     channels: HashMap<ChannelId, State>,
+    windows: Windows,
     ending: watch::Receiver<Option<Ending>>,
+}
+
+/// What was proved, and who that was.
+#[derive(Debug, Clone)]
+pub(super) struct Known {
+    proof: Proof,
+    caller: Caller,
 }
 
 enum State {
@@ -53,7 +74,8 @@ struct Running {
 }
 
 struct Open {
-    channel: Channel<Msg>,
+    inbox: Inbox,
+    write: ChannelWriteHalf<Msg>,
     permit: OwnedSemaphorePermit,
     git_protocol: Option<String>,
     env: Vec<(String, String)>,
@@ -64,33 +86,42 @@ impl<P: Platform> Client<P> {
     pub(super) fn new(
         shared: Shared<P>,
         remote: SocketAddr,
-        authenticated: oneshot::Sender<Caller>,
+        failed: Arc<AtomicBool>,
+        authenticated: oneshot::Sender<Known>,
         channels_free: Arc<Semaphore>,
         ending: watch::Receiver<Option<Ending>>,
     ) -> Self {
         Self {
             shared,
             remote,
-            caller: None,
+            failed,
+            known: None,
             authenticated: Some(authenticated),
             channels_free,
             channels: HashMap::new(),
+            windows: Windows::default(),
             ending,
         }
     }
 
-    /// The same answer for a wrong name and a wrong key. RSA with SHA-1 is not taken (OpenSSH 8.8 and later neither).
-    fn caller_of(&self, user: &str, key: &PublicKey, algorithm: &Algorithm) -> Option<Caller> {
-        if user != USER || matches!(algorithm, Algorithm::Rsa { hash: None }) {
-            return None;
+    /// The same answer for a wrong name and a wrong key.
+    fn known(&self, user: &str, proof: Proof) -> Option<Known> {
+        let known = (user == USER).then(|| self.shared.platform.caller(&proof, self.remote));
+        let caller = known.flatten()?;
+        Some(Known { proof, caller })
+    }
+
+    fn let_in(&mut self, known: Option<Known>) -> Auth {
+        self.known = known;
+        match self.known {
+            Some(_) => Auth::Accept,
+            None => self.refuse(),
         }
-        let fingerprint = key.fingerprint(HashAlg::Sha256).to_string();
-        let user = self.shared.platform.user(&fingerprint)?;
-        Some(Caller {
-            user,
-            fingerprint,
-            remote: self.remote,
-        })
+    }
+
+    fn refuse(&self) -> Auth {
+        self.failed.store(true, Ordering::Relaxed);
+        Auth::reject()
     }
 
     fn open_channel(&mut self, id: ChannelId) -> Option<&mut Open> {
@@ -107,7 +138,10 @@ impl<P: Platform> Client<P> {
         request: Result<Request, RequestError>,
         session: &mut Session,
     ) -> Result<(), russh::Error> {
-        let (open, caller) = match (self.channels.remove(&id), self.caller.clone()) {
+        // Rights may have changed since the connection was made.
+        let known = self.known.as_ref();
+        let caller = known.and_then(|known| known.again(&*self.shared.platform));
+        let (open, caller) = match (self.channels.remove(&id), caller) {
             (Some(State::Open(open)), Some(caller)) => (*open, caller),
             (running, _) => {
                 self.channels.extend(running.map(|running| (id, running)));
@@ -130,7 +164,8 @@ impl<P: Platform> Client<P> {
             shared: self.shared.clone(),
             caller,
             request,
-            channel: open.channel,
+            inbox: open.inbox,
+            write: open.write,
             permit: open.permit,
             git_protocol: open.git_protocol,
             terminal,
@@ -166,6 +201,23 @@ fn is_of_terminal(name: &str, value: &str) -> bool {
         && value.chars().all(|c| c.is_ascii_graphic())
 }
 
+impl Known {
+    /// Who that is by now; `None` also when it has become somebody else.
+    pub(super) fn again(&self, platform: &impl Platform) -> Option<Caller> {
+        let caller = platform.caller(&self.proof, self.caller.remote)?;
+        (caller.holder == self.caller.holder).then_some(caller)
+    }
+}
+
+fn of_key(key: &PublicKey) -> Proof {
+    Proof::Key(key.fingerprint(HashAlg::Sha256).to_string())
+}
+
+/// RSA with SHA-1 is not taken (OpenSSH 8.8 and later neither).
+fn is_strong(algorithm: &Algorithm) -> bool {
+    !matches!(algorithm, Algorithm::Rsa { hash: None })
+}
+
 /// For the audit line: never the values of `config:set`.
 fn named(request: &Result<Request, RequestError>) -> String {
     match request {
@@ -173,6 +225,7 @@ fn named(request: &Result<Request, RequestError>) -> String {
         Ok(Request::UploadPack(path) | Request::UploadArchive(path)) => {
             format!("upload-pack {}", path.0.escape_debug())
         }
+        Ok(Request::Lfs) => "lfs".to_owned(),
         Ok(Request::Command(words)) => match words.first() {
             Some(word) => format!("command {}", word.escape_debug()),
             None => "no command".to_owned(),
@@ -184,18 +237,20 @@ fn named(request: &Result<Request, RequestError>) -> String {
 impl<P: Platform> Handler for Client<P> {
     type Error = russh::Error;
 
-    /// Only saves the client a signature. Identity comes from `auth_publickey`.
+    /// Only saves the client a signature. Identity comes from the two below. A certificate is offered here as its bare
+    /// key, so nothing can be said of it yet.
     async fn auth_publickey_offered(
         &mut self,
         user: &str,
         offer: PublicKeyOffer<'_>,
     ) -> Result<Auth, russh::Error> {
-        Ok(
-            match self.caller_of(user, offer.public_key, offer.algorithm) {
-                Some(_) => Auth::Accept,
-                None => Auth::reject(),
-            },
-        )
+        let welcome = is_strong(offer.algorithm)
+            && (self.shared.platform.takes_certificates()
+                || self.known(user, of_key(offer.public_key)).is_some());
+        Ok(match welcome {
+            true => Auth::Accept,
+            false => self.refuse(),
+        })
     }
 
     async fn auth_publickey(
@@ -203,18 +258,28 @@ impl<P: Platform> Handler for Client<P> {
         user: &str,
         key: VerifiedPublicKey<'_>,
     ) -> Result<Auth, russh::Error> {
-        self.caller = self.caller_of(user, key.public_key, key.algorithm);
-        Ok(match &self.caller {
-            Some(_) => Auth::Accept,
-            None => Auth::reject(),
-        })
+        let known = self
+            .known(user, of_key(key.public_key))
+            .filter(|_| is_strong(key.algorithm));
+        Ok(self.let_in(known))
+    }
+
+    /// The algorithm was looked at when it was offered.
+    async fn auth_openssh_certificate(
+        &mut self,
+        user: &str,
+        certificate: &Certificate,
+    ) -> Result<Auth, russh::Error> {
+        let known = self
+            .known(user, Proof::Certificate(certificate::facts(certificate)))
+            .filter(|_| is_strong(&certificate.signature().algorithm()));
+        Ok(self.let_in(known))
     }
 
     async fn auth_succeeded(&mut self, _: &mut Session) -> Result<(), russh::Error> {
-        if let (Some(authenticated), Some(caller)) =
-            (self.authenticated.take(), self.caller.clone())
+        if let (Some(authenticated), Some(known)) = (self.authenticated.take(), self.known.clone())
         {
-            _ = authenticated.send(caller);
+            _ = authenticated.send(known);
         }
         Ok(())
     }
@@ -229,23 +294,45 @@ impl<P: Platform> Handler for Client<P> {
             reply.reject(ChannelOpenFailure::ResourceShortage).await;
             return Ok(());
         };
+        // Of those that we closed first we hear no more.
+        self.windows.forget_closed();
+        let windows = &self.windows;
+        self.channels.retain(|id, _| windows.is_open(*id));
+        let id = channel.id();
+        let (read, write) = channel.split();
         let open = Open {
-            channel,
+            inbox: Inbox::open(read, self.windows.open(id)),
+            write,
             permit,
             git_protocol: None,
             env: Vec::new(),
             terminal: None,
         };
-        self.channels
-            .insert(open.channel.id(), State::Open(Box::new(open)));
+        self.channels.insert(id, State::Open(Box::new(open)));
         reply.accept().await;
         Ok(())
     }
 
     async fn channel_close(&mut self, id: ChannelId, _: &mut Session) -> Result<(), russh::Error> {
+        self.windows.close(id);
         if let Some(State::Running(running)) = self.channels.remove(&id) {
             running.gone.set();
         }
+        Ok(())
+    }
+
+    fn adjust_window(&mut self, id: ChannelId, current: u32) -> u32 {
+        self.windows.next(id, current)
+    }
+
+    /// It is in the channel's inbox already.
+    async fn data(
+        &mut self,
+        id: ChannelId,
+        data: &[u8],
+        _: &mut Session,
+    ) -> Result<(), russh::Error> {
+        self.windows.probed(id, data.len()).await;
         Ok(())
     }
 

@@ -9,30 +9,28 @@ use russh::{
     server::Config,
 };
 
+use super::inflow::WINDOW;
+
 /// No version: it helps only those who look for an old one.
 const SERVER_ID: &str = "SSH-2.0-slipway";
 /// Public keys only: there is no password to guess, so a refusal need not take long, and an agent full of keys is let
 /// through quickly.
 const REJECTION: Duration = Duration::from_millis(20);
 const AUTH_ATTEMPTS_MAX: usize = 20;
-/// Throughput is at most the window per round trip.
-const WINDOW: u32 = 16 << 20;
 /// The largest that fits russh's buffers.
 const PACKET: u32 = 65_535;
-/// Messages per channel before the connection has to wait: times 32 KiB of an OpenSSH client, 1 MiB.
+/// Messages per channel before the connection has to wait, until its inbox has taken them.
 const CHANNEL_BUFFER: usize = 32;
 const EVENT_BUFFER: usize = 10;
 /// A client that counts objects is silent for minutes and alive; one that misses four of these is not.
 const KEEPALIVE: Duration = Duration::from_secs(15);
 const KEEPALIVES_MISSED_MAX: usize = 4;
 
-/// Hybrid post-quantum first, as OpenSSH 10 has it; no finite field below 3072 bits.
+/// Hybrid post-quantum first, as OpenSSH 10 has it. Clients before OpenSSH 9.9 need the other; no finite fields.
 const KEX: &[kex::Name] = &[
     kex::MLKEM768X25519_SHA256,
     kex::CURVE25519,
     kex::CURVE25519_PRE_RFC_8731,
-    kex::DH_G18_SHA512,
-    kex::DH_G16_SHA512,
     kex::EXTENSION_SUPPORT_AS_SERVER,
     kex::EXTENSION_OPENSSH_STRICT_KEX_AS_SERVER,
 ];

@@ -1,6 +1,11 @@
 //! One TCP connection, from the first byte to its ending.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{Arc, atomic::AtomicBool},
+    time::{Duration, Instant},
+};
 
 use russh::Disconnect;
 use tokio::{
@@ -11,17 +16,16 @@ use tokio::{
 
 use super::{
     Shared,
-    client::{CHANNELS_MAX, Client},
+    client::{CHANNELS_MAX, Client, Known},
     door::Place,
+    penalty::Suspect,
     socket::{Cut, Socket},
 };
-use crate::platform::{Caller, Platform};
+use crate::platform::Platform;
 
-/// From the first byte to a verified signature.
-const AUTHENTICATION_MAX: Duration = Duration::from_secs(20);
-/// A key that was removed keeps its connections no longer than this.
+/// A key that was removed, or has expired, keeps its connections no longer than this.
 const KEY_CHECK: Duration = Duration::from_secs(3);
-/// For a client that is told to disconnect to do so.
+/// For a client that has its answers, or is told to disconnect, to do so.
 const GOODBYE: Duration = Duration::from_secs(1);
 
 /// How a connection ended.
@@ -39,22 +43,28 @@ pub(super) async fn serve<P: Platform>(
     remote: SocketAddr,
     place: Place,
 ) {
+    if let Some(left) = shared.penalties.left(remote.ip(), Instant::now()) {
+        return turn_away(&tcp, left);
+    }
     let (socket, cut) = match Socket::new(tcp) {
         Ok(made) => made,
         Err(error) => return tracing::debug!(%remote, %error, "connection broke at once"),
     };
     let (ended, ending) = watch::channel(None);
-    let (authenticated, caller) = oneshot::channel();
+    let (authenticated, known) = oneshot::channel();
     let channels = Arc::new(Semaphore::new(CHANNELS_MAX));
+    let failed = Arc::new(AtomicBool::new(false));
     let client = Client::new(
         shared.clone(),
         remote,
+        Arc::clone(&failed),
         authenticated,
         Arc::clone(&channels),
         ending,
     );
     let running = russh::server::run_stream(shared.config.clone(), socket, client);
-    let result = run(&shared, running, place, caller, &channels, cut).await;
+    let suspect = shared.penalties.suspect(remote.ip(), failed);
+    let result = run(&shared, running, place, known, &channels, cut, suspect).await;
     let how = ending_of(&result);
     tracing::debug!(%remote, ?how, "connection ended");
     _ = ended.send(Some(how));
@@ -64,35 +74,43 @@ async fn run<P: Platform>(
     shared: &Shared<P>,
     running: impl Future<Output = Result<russh::server::RunningSession<Client<P>>, russh::Error>>,
     place: Place,
-    mut caller: oneshot::Receiver<Caller>,
+    mut known: oneshot::Receiver<Known>,
     channels: &Semaphore,
     cut: Cut,
+    mut suspect: Suspect,
 ) -> Result<(), russh::Error> {
-    let deadline = sleep(AUTHENTICATION_MAX);
+    let deadline = sleep(shared.authentication_max);
     tokio::pin!(deadline);
     let mut stopping = shared.stopping.clone();
     // The client's version line comes first, and may not come.
     let mut session = tokio::select! {
         running = running => running?,
-        () = &mut deadline => return Ok(()),
+        () = &mut deadline => {
+            suspect.is_slow();
+            return Ok(());
+        }
         () = place.lost() => return Ok(()),
         _ = stopping.wait_for(|stop| *stop) => return Ok(()),
     };
-    let caller = tokio::select! {
+    let known = tokio::select! {
         result = &mut session => return result,
-        known = &mut caller => known.ok(),
-        () = &mut deadline => None,
+        known = &mut known => known.ok(),
+        () = &mut deadline => {
+            suspect.is_slow();
+            None
+        }
         () = place.lost() => None,
         _ = stopping.wait_for(|stop| *stop) => None,
     };
     drop(place);
-    let Some(caller) = caller else {
+    let Some(known) = known else {
         cut.cut();
         return session.await;
     };
+    suspect.is_cleared();
     let reason = tokio::select! {
         result = &mut session => return result,
-        () = key_removed(shared, &caller) => "this key was removed",
+        () = unknown(shared, &known) => "this key no longer opens the door",
         () = stopped(shared, channels) => "the server stops",
     };
     let handle = session.handle();
@@ -108,19 +126,31 @@ async fn run<P: Platform>(
     }
 }
 
-async fn key_removed<P: Platform>(shared: &Shared<P>, caller: &Caller) {
+/// A line before the version is for people (RFC 4253 4.2).
+fn turn_away(tcp: &TcpStream, left: Duration) {
+    let line = format!(
+        "Too many failed logins from your address; try again in {} s\r\n",
+        left.as_secs() + 1
+    );
+    // Whoever does not read it has to wait all the same.
+    _ = tcp.try_write(line.as_bytes());
+}
+
+/// Completes when the key was removed, has expired, or belongs to somebody else by now.
+async fn unknown<P: Platform>(shared: &Shared<P>, known: &Known) {
     let mut ticks = interval(KEY_CHECK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    while shared.platform.user(&caller.fingerprint).is_some() {
+    while known.again(&*shared.platform).is_some() {
         ticks.tick().await;
     }
 }
 
-/// Requests hear of it by themselves, and answer; this waits until they have.
+/// Requests hear of it by themselves, and answer; this waits until they have, and their clients have read it.
 async fn stopped<P: Platform>(shared: &Shared<P>, channels: &Semaphore) {
     let mut stopping = shared.stopping.clone();
     _ = stopping.wait_for(|stop| *stop).await;
     _ = channels.acquire_many(CHANNELS_MAX as u32).await;
+    sleep(GOODBYE).await;
 }
 
 fn ending_of(result: &Result<(), russh::Error>) -> Ending {

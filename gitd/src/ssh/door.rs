@@ -5,17 +5,17 @@
 
 use std::{
     collections::VecDeque,
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use tokio::sync::Notify;
 
+use crate::network::source;
+
 const WAITING_MAX: usize = 128;
 /// Also many honest clients may come from one address at once: an office, a CI service.
 const WAITING_PER_SOURCE_MAX: usize = 32;
-/// One home has that many IPv6 addresses.
-const IPV6_PREFIX_BITS: u32 = 64;
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct Door {
@@ -79,15 +79,6 @@ impl Drop for Place {
         self.door
             .waiting()
             .retain(|waiting| !Arc::ptr_eq(&waiting.out, &self.out));
-    }
-}
-
-fn source(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(
-            v6.to_bits() >> IPV6_PREFIX_BITS << IPV6_PREFIX_BITS,
-        )),
-        v4 => v4,
     }
 }
 

@@ -1,15 +1,18 @@
 //! The SSH server. russh speaks the protocol; everything that makes it safe to put on a network is here: who gets to
-//! the handshake ([`door`]), how long they may take, which algorithms they may use ([`config`]), what they may ask for
+//! the handshake ([`door`], [`penalty`]), how long they may take, which algorithms they may use ([`config`]), what they may ask for
 //! once they are known ([`client`]), and how bytes and endings pass between a channel and its request ([`channel`]).
 //!
 //! russh's types do not leave this module.
 
+mod certificate;
 mod channel;
 mod client;
 mod config;
 mod connection;
 mod door;
 mod host_keys;
+mod inflow;
+mod penalty;
 mod socket;
 mod terminal;
 
@@ -23,11 +26,13 @@ use tokio::{
 
 pub use host_keys::{HostKeyError, make_user_key};
 
-use crate::platform::Platform;
+use crate::{network::Network, platform::Platform};
 use door::Door;
+use penalty::Penalties;
 
 /// After a failed `accept`: out of file descriptors, most likely, until a connection ends.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+const AUTHENTICATION_MAX: Duration = Duration::from_secs(20);
 /// What requests get to end in when the server stops.
 const STOP_GRACE: Duration = Duration::from_secs(10);
 
@@ -42,9 +47,28 @@ pub enum BindError {
     HostKeys(#[from] HostKeyError),
 }
 
+/// How strangers are treated.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    /// From the first byte to a verified signature.
+    pub authentication_max: Duration,
+    /// Whose failed logins are not punished: many people behind one address, a load balancer.
+    pub exempt: Vec<Network>,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            authentication_max: AUTHENTICATION_MAX,
+            exempt: Vec::new(),
+        }
+    }
+}
+
 /// A listening server that does not serve yet.
 pub struct Server {
     listener: TcpListener,
+    policy: Policy,
     config: Arc<russh::server::Config>,
     fingerprints: Vec<String>,
 }
@@ -54,6 +78,8 @@ struct Shared<P> {
     platform: Arc<P>,
     config: Arc<russh::server::Config>,
     door: Door,
+    penalties: Penalties,
+    authentication_max: Duration,
     stopping: watch::Receiver<bool>,
     /// Held by each connection and request; the server ends when all are dropped.
     working: mpsc::Sender<()>,
@@ -65,6 +91,8 @@ impl<P> Clone for Shared<P> {
             platform: Arc::clone(&self.platform),
             config: Arc::clone(&self.config),
             door: self.door.clone(),
+            penalties: self.penalties.clone(),
+            authentication_max: self.authentication_max,
             stopping: self.stopping.clone(),
             working: self.working.clone(),
         }
@@ -83,9 +111,14 @@ impl Server {
             .collect();
         Ok(Self {
             listener,
+            policy: Policy::default(),
             config: Arc::new(config::config(keys)),
             fingerprints,
         })
+    }
+
+    pub fn with_policy(self, policy: Policy) -> Self {
+        Self { policy, ..self }
     }
 
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -106,6 +139,8 @@ impl Server {
             platform,
             config: self.config,
             door: Door::default(),
+            penalties: Penalties::new(&self.policy.exempt),
+            authentication_max: self.policy.authentication_max,
             stopping,
             working,
         };

@@ -11,9 +11,11 @@ use std::{
 };
 
 use gitd::{
-    Caller, Gone, Io, Platform, RepoPath, Server, Status,
+    Caller, Gone, Io, Platform, Proof, RepoPath, Server, Status,
     git::{Decision, Landing, Limits, RefUpdate, Repo, Sideband},
+    ssh::Policy,
 };
+use release::Holder;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     runtime::Runtime,
@@ -21,7 +23,7 @@ use tokio::{
 };
 
 /// Longest wait of a test for something that takes milliseconds.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) struct TestServer {
     pub(crate) address: SocketAddr,
@@ -47,6 +49,22 @@ impl TestServer {
     }
 
     pub(crate) fn with_limits(limits: Limits) -> Self {
+        Self::with(limits, Self::lenient())
+    }
+
+    /// As `slipway up` has it: all of a test comes from here.
+    fn lenient() -> Policy {
+        Policy {
+            exempt: vec!["127.0.0.0/8".parse().expect("a network")],
+            ..Policy::default()
+        }
+    }
+
+    pub(crate) fn with_policy(policy: Policy) -> Self {
+        Self::with(Limits::default(), policy)
+    }
+
+    fn with(limits: Limits, policy: Policy) -> Self {
         let dir = tempfile::tempdir().expect("temporary directory");
         let runtime = Runtime::new().expect("runtime");
         let platform = Arc::new(TestPlatform {
@@ -60,7 +78,8 @@ impl TestServer {
         let any = "127.0.0.1:0".parse().expect("an address");
         let server = runtime
             .block_on(Server::bind(any, dir.path().join("host_keys")))
-            .expect("listens");
+            .expect("listens")
+            .with_policy(policy);
         let address = server.local_addr().expect("bound");
         let fingerprints = server.fingerprints().to_vec();
         let (stop, stopped) = oneshot::channel();
@@ -200,8 +219,32 @@ impl TestPlatform {
 impl Platform for TestPlatform {
     type Landing = TestLanding;
 
-    fn user(&self, fingerprint: &str) -> Option<String> {
-        self.keys.lock().expect("keys").get(fingerprint).cloned()
+    fn caller(&self, proof: &Proof, remote: SocketAddr) -> Option<Caller> {
+        let (fingerprint, user) = match proof {
+            Proof::Key(fingerprint) => {
+                let keys = self.keys.lock().expect("keys");
+                (fingerprint, keys.get(fingerprint)?.clone())
+            }
+            Proof::Certificate(certificate) => (
+                &certificate.fingerprint,
+                certificate.principals.first()?.clone(),
+            ),
+        };
+        Some(Caller {
+            holder: Holder::User(user.clone()),
+            user,
+            fingerprint: fingerprint.clone(),
+            remote,
+            admin: true,
+        })
+    }
+
+    fn takes_certificates(&self) -> bool {
+        false
+    }
+
+    fn pushed(&self, caller: &Caller, path: &RepoPath, what: &str, result: Result<(), &str>) {
+        self.event(format!("{} {}: {what}: {result:?}", caller.user, path.0));
     }
 
     async fn open(
@@ -241,6 +284,11 @@ impl Platform for TestPlatform {
         ))
     }
 
+    async fn open_to_read(&self, _: &Caller, path: &RepoPath) -> Result<Repo, String> {
+        Repo::open(self.repos.join(format!("{}.git", path.0)))
+            .map_err(|_| format!("there is no app `{}`", path.0.escape_debug()))
+    }
+
     fn limits(&self) -> &Limits {
         &self.limits
     }
@@ -266,6 +314,23 @@ impl Platform for TestPlatform {
             }
             ["cat"] => {
                 _ = tokio::io::copy(&mut io.stdin, &mut io.stdout).await;
+                0
+            }
+            // All its output before it reads: as many bytes as it says.
+            ["talk-then-count", bytes] => {
+                let left: usize = bytes.parse().expect("a number");
+                _ = io.stdout.write_all(&vec![b'y'; left]).await;
+                let read = tokio::io::copy(&mut io.stdin, &mut tokio::io::sink()).await;
+                _ = io
+                    .stderr
+                    .write_all(format!("{}\n", read.unwrap_or(0)).as_bytes())
+                    .await;
+                0
+            }
+            // Reads nothing before the client has gone.
+            ["deaf"] => {
+                self.event("deaf");
+                io.gone.await;
                 0
             }
             ["status", code] => code.parse().expect("a number"),

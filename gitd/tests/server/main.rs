@@ -1,7 +1,13 @@
 //! The server from outside: stock `git`, stock `ssh`, and hostile bytes.
 
+mod clients;
 mod common;
+mod consolidate;
+mod fetch;
+mod flow;
 mod hostile;
 mod pack;
 mod push;
 mod ssh;
+mod stock;
+mod strangers;

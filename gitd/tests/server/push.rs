@@ -379,7 +379,7 @@ fn wrong_names_are_told_before_anything_is_sent() {
     let (code, said) = outcome(&mut Work::new(&server, "shop").git(&["ls-remote", "slipway"]));
     assert_eq!(code, 128);
     assert!(
-        said.contains("fatal: remote error: fetching is not supported yet"),
+        said.contains("fatal: remote error: there is no app `shop`"),
         "{said}"
     );
 }

@@ -7,8 +7,8 @@ use tokio::sync::mpsc;
 
 use super::Apps;
 use crate::{
-    App, AppName, Checks, DeployError, Domain, Event, LedgerError, LimitsSet, ProcessType, Release,
-    RunOptions, detached_run,
+    App, AppName, BuildpacksEdit, Checks, DeployError, Domain, Event, LedgerError, LimitsSet,
+    ProcessType, Release, RunOptions, detached_run,
     entered::{self, Entered},
     launch::Launch,
     one_off,
@@ -27,7 +27,7 @@ impl Apps {
             .await
     }
 
-    /// A new app with the image, config, scale, limits and checks of another; its first release is live when this
+    /// A new app with the image, config, scale, limits, checks and buildpacks of another; its first release is live when this
     /// returns. When it fails there is no new app.
     pub async fn clone_app(
         &self,
@@ -59,7 +59,8 @@ impl Apps {
         let ledger = self.ledger();
         ledger.set_formation(to.id, &ledger.formation(of)?)?;
         ledger.set_limits(&to.name, &ledger.limits(of)?)?;
-        ledger.set_checks(&to.name, &ledger.checks(of)?)
+        ledger.set_checks(&to.name, &ledger.checks(of)?)?;
+        ledger.copy_buildpacks(of, &to.name)
     }
 
     /// The newest release, which has failed, once more, as a new release.
@@ -155,6 +156,18 @@ impl Apps {
         by: &str,
     ) -> Result<(), DeployError> {
         self.changes(app)?.set_checks(checks, by.to_owned()).await
+    }
+
+    /// For the builds that come. Returns the list as it is now.
+    pub async fn edit_buildpacks(
+        &self,
+        app: &AppName,
+        edit: BuildpacksEdit,
+        by: &str,
+    ) -> Result<Vec<String>, DeployError> {
+        self.changes(app)?
+            .edit_buildpacks(edit, by.to_owned())
+            .await
     }
 
     /// What instances get when nothing is set for their app.

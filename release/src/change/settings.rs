@@ -9,7 +9,7 @@ use super::{
     instances::{chosen_slots, now},
 };
 use crate::{
-    App, AppName, Checks, DeployError, Domain, Event, ProcessType,
+    App, AppName, BuildpacksEdit, Checks, DeployError, Domain, Event, ProcessType,
     apps::{DOMAINS_MAX, Handles},
     limits::LimitsSet,
     rollout::{Change, Front},
@@ -171,6 +171,22 @@ impl Changes {
             blocking(move || Ok(world.ledger.set_checks(&app.name, &checks)?)).await?;
             self.note(&format!("Set checks by user {by}"));
             self.refresh().await
+        })
+        .await
+    }
+
+    /// For the builds that come. Returns the list as it is now.
+    pub(crate) async fn edit_buildpacks(
+        self,
+        edit: BuildpacksEdit,
+        by: String,
+    ) -> Result<Vec<String>, DeployError> {
+        detached(|_| async move {
+            let _turn = self.handle.turn().await;
+            let (world, _, app) = self.parts();
+            let list = blocking(move || world.ledger.edit_buildpacks(&app.name, edit)).await?;
+            self.note(&format!("Set buildpacks by user {by}"));
+            Ok(list)
         })
         .await
     }

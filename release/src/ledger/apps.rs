@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Row, params};
 
-use super::{Doing as _, Ledger, LedgerError, now};
-use crate::{AppName, ProcessType, ReleaseNumber};
+use super::{Doing as _, Ledger, LedgerError, now, users};
+use crate::{AppName, ProcessType, ReleaseNumber, UserName};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct App {
@@ -21,6 +21,8 @@ pub struct App {
     pub lock: Option<Lock>,
     /// Visitors read this instead of the app; empty for the usual words.
     pub maintenance: Option<String>,
+    /// The branch whose pushes deploy; `None`: the platform's.
+    pub deploy_branch: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,8 +33,7 @@ pub struct Lock {
     pub reason: Option<String>,
 }
 
-const COLUMNS: &str =
-    "id, name, created_at, current, owner, locked_by, locked_at, lock_reason, maintenance";
+const COLUMNS: &str = "id, name, created_at, current, owner, locked_by, locked_at, lock_reason, maintenance, deploy_branch";
 
 impl Ledger {
     /// By name.
@@ -50,23 +51,34 @@ impl Ledger {
         find(&self.lock(), name)
     }
 
+    /// `by` becomes its owner, if there is a user of that name.
     pub(crate) fn create_app(&self, name: &AppName, by: &str) -> Result<App, LedgerError> {
         let created_at = now();
-        let connection = self.lock();
+        let mut connection = self.lock();
+        let connection = connection.transaction().doing("create the app")?;
         let inserted = connection.execute(
             "INSERT INTO apps (name, created_at, created_by, owner) VALUES (?1, ?2, ?3, ?3)",
             params![name.as_str(), created_at.cast_signed(), by],
         );
         unless_taken(inserted, || LedgerError::NameTaken(name.clone()))
             .and_then(|result| result.doing("create the app"))?;
+        let id = connection.last_insert_rowid();
+        connection
+            .execute(
+                "INSERT INTO grants (app, user, role) SELECT ?1, name, 'owner' FROM users WHERE name = ?2",
+                params![id, by],
+            )
+            .doing("make the creator the app's owner")?;
+        connection.commit().doing("create the app")?;
         Ok(App {
-            id: connection.last_insert_rowid(),
+            id,
             name: name.clone(),
             created_at,
             current: None,
             owner: by.to_owned(),
             lock: None,
             maintenance: None,
+            deploy_branch: None,
         })
     }
 
@@ -80,8 +92,42 @@ impl Ledger {
         Ok(())
     }
 
-    pub fn set_owner(&self, app: &AppName, owner: &str) -> Result<(), LedgerError> {
-        self.set(app, "owner", owner)
+    /// The owner before becomes an operator.
+    pub fn set_owner(&self, app: &AppName, owner: &UserName) -> Result<(), LedgerError> {
+        let doing = "transfer the app";
+        let mut connection = self.lock();
+        let transaction = connection.transaction().doing(doing)?;
+        let app = find(&transaction, app)?;
+        users::must_exist(&transaction, owner)?;
+        transaction
+            .execute(
+                "UPDATE grants SET role = 'operator' WHERE app = ?1 AND user = ?2",
+                params![app.id, app.owner],
+            )
+            .and_then(|_| {
+                transaction.execute(
+                    "INSERT INTO grants (app, user, role) VALUES (?1, ?2, 'owner')
+                 ON CONFLICT (app, user) DO UPDATE SET role = 'owner'",
+                    params![app.id, owner.as_str()],
+                )
+            })
+            .and_then(|_| {
+                transaction.execute(
+                    "UPDATE apps SET owner = ?2 WHERE id = ?1",
+                    params![app.id, owner.as_str()],
+                )
+            })
+            .doing(doing)?;
+        transaction.commit().doing(doing)
+    }
+
+    /// `None`: the platform's branch again.
+    pub fn set_deploy_branch(
+        &self,
+        app: &AppName,
+        branch: Option<&str>,
+    ) -> Result<(), LedgerError> {
+        self.set(app, "deploy_branch", branch)
     }
 
     /// The time is now.
@@ -131,11 +177,12 @@ impl Ledger {
         Ok(())
     }
 
-    /// With its releases, formation and builds.
+    /// With its releases, formation, builds, grants and deploy keys.
     pub(crate) fn destroy_app(&self, id: i64) -> Result<(), LedgerError> {
         self.lock()
             .execute("DELETE FROM apps WHERE id = ?1", [id])
             .doing("destroy the app")?;
+        self.people_changed();
         Ok(())
     }
 
@@ -193,6 +240,7 @@ fn app(row: &Row<'_>) -> rusqlite::Result<App> {
         owner: row.get(4)?,
         lock: lock(row)?,
         maintenance: row.get(8)?,
+        deploy_branch: row.get(9)?,
     })
 }
 

@@ -75,6 +75,30 @@ impl Ledger {
         rows.collect::<rusqlite::Result<_>>().doing(doing)
     }
 
+    /// The commits of all releases that succeeded, by their numbers.
+    pub fn release_commits(
+        &self,
+        app: &AppName,
+    ) -> Result<Vec<(ReleaseNumber, String)>, LedgerError> {
+        let doing = "list the releases' commits";
+        let connection = self.lock();
+        let app = find(&connection, app)?;
+        let mut query = connection
+            .prepare(
+                "SELECT number, git_commit FROM releases
+                 WHERE app = ?1 AND status = 'succeeded' AND git_commit IS NOT NULL ORDER BY number",
+            )
+            .doing(doing)?;
+        let rows = query
+            .query_map([app.id], |row| {
+                let number = ReleaseNumber::new(row.get::<_, i64>(0)?.cast_unsigned());
+                Ok(number.zip(Some(row.get(1)?)))
+            })
+            .doing(doing)?;
+        let rows: Vec<Option<_>> = rows.collect::<rusqlite::Result<_>>().doing(doing)?;
+        Ok(rows.into_iter().flatten().collect())
+    }
+
     pub fn current(&self, app: &AppName) -> Result<Option<Release>, LedgerError> {
         let connection = self.lock();
         let app = find(&connection, app)?;

@@ -7,7 +7,16 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::{Doing as _, LedgerError};
 
 /// `user_version` counts how many of these a file has had.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    FIRST,
+    OPERATORS_SETTINGS,
+    PEOPLE,
+    BUILDPACKS,
+    "ALTER TABLE apps ADD COLUMN deploy_branch TEXT;",
+];
+
+/// Apps, releases, builds, and keys that may do everything.
+pub(super) const FIRST: &str = "
     CREATE TABLE apps (
         -- AUTOINCREMENT: an id names directories, and is never given twice.
         id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -71,7 +80,7 @@ const MIGRATIONS: &[&str] = &["
         public TEXT NOT NULL,
         added_at INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID;
-", OPERATORS_SETTINGS];
+";
 
 /// What operators set beside config and scale.
 const OPERATORS_SETTINGS: &str = "
@@ -120,6 +129,111 @@ const OPERATORS_SETTINGS: &str = "
         interval_ms INTEGER,
         boot_ms INTEGER
     ) STRICT;
+";
+
+/// Users, roles, teams, certificate authorities, and the audit log.
+const PEOPLE: &str = "
+    CREATE TABLE users (
+        name TEXT PRIMARY KEY,
+        admin INTEGER NOT NULL CHECK (admin IN (0, 1)),
+        created_at INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    -- Until now every key could do everything.
+    INSERT INTO users SELECT name, 1, min(added_at) FROM keys GROUP BY name;
+
+    ALTER TABLE keys RENAME TO keys_before;
+    CREATE TABLE keys (
+        fingerprint TEXT PRIMARY KEY,
+        name TEXT NOT NULL,
+        public TEXT NOT NULL,
+        added_at INTEGER NOT NULL,
+        expires_at INTEGER,
+        -- A user's, or one app's with a role.
+        user TEXT REFERENCES users (name) ON DELETE CASCADE,
+        app INTEGER REFERENCES apps (id) ON DELETE CASCADE,
+        role TEXT CHECK (role IN ('viewer', 'deployer', 'operator')),
+        CHECK ((user IS NULL) <> (app IS NULL)),
+        CHECK ((app IS NULL) = (role IS NULL))
+    ) STRICT, WITHOUT ROWID;
+    INSERT INTO keys (fingerprint, name, public, added_at, user)
+        SELECT fingerprint, name, public, added_at, name FROM keys_before;
+    DROP TABLE keys_before;
+
+    CREATE TABLE teams (
+        name TEXT PRIMARY KEY,
+        created_at INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+
+    CREATE TABLE members (
+        team TEXT NOT NULL REFERENCES teams (name) ON DELETE CASCADE,
+        user TEXT NOT NULL REFERENCES users (name) ON DELETE CASCADE,
+        PRIMARY KEY (team, user)
+    ) STRICT, WITHOUT ROWID;
+
+    CREATE TABLE grants (
+        app INTEGER NOT NULL REFERENCES apps (id) ON DELETE CASCADE,
+        user TEXT REFERENCES users (name) ON DELETE CASCADE,
+        team TEXT REFERENCES teams (name) ON DELETE CASCADE,
+        role TEXT NOT NULL CHECK (role IN ('viewer', 'deployer', 'operator', 'owner')),
+        CHECK ((user IS NULL) <> (team IS NULL)),
+        UNIQUE (app, user),
+        UNIQUE (app, team)
+    ) STRICT;
+    INSERT INTO grants (app, user, role)
+        SELECT id, owner, 'owner' FROM apps WHERE owner IN (SELECT name FROM users);
+
+    CREATE TABLE authorities (
+        fingerprint TEXT PRIMARY KEY,
+        name TEXT NOT NULL UNIQUE,
+        public TEXT NOT NULL,
+        added_at INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+
+    CREATE TABLE revocations (
+        what TEXT PRIMARY KEY,
+        revoked_at INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+
+    -- Names, not references: what was done stays written when the user, the key or the app has gone.
+    CREATE TABLE audit (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        at INTEGER NOT NULL,
+        user TEXT NOT NULL,
+        key TEXT NOT NULL,
+        address TEXT NOT NULL,
+        app TEXT,
+        app_id INTEGER,
+        what TEXT NOT NULL,
+        result TEXT
+    ) STRICT;
+    CREATE INDEX audit_of_app ON audit (app_id);
+
+    CREATE TRIGGER audit_is_final
+    BEFORE UPDATE ON audit
+    WHEN OLD.result IS NOT NULL OR NEW.result IS NULL
+        OR (OLD.app_id IS NOT NULL AND NEW.app_id IS NOT OLD.app_id)
+        OR (OLD.id, OLD.at, OLD.user, OLD.key, OLD.address, OLD.app, OLD.what)
+            IS NOT (NEW.id, NEW.at, NEW.user, NEW.key, NEW.address, NEW.app, NEW.what)
+    BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END;
+
+    -- REPLACE deletes without a word to the trigger below.
+    CREATE TRIGGER audit_is_not_replaced
+    BEFORE INSERT ON audit WHEN EXISTS (SELECT 1 FROM audit WHERE id = NEW.id)
+    BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END;
+
+    CREATE TRIGGER audit_stays
+    BEFORE DELETE ON audit
+    BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END;
+";
+
+/// Those that an operator has set, in their order.
+const BUILDPACKS: &str = "
+    CREATE TABLE buildpacks (
+        app INTEGER NOT NULL REFERENCES apps (id) ON DELETE CASCADE,
+        place INTEGER NOT NULL CHECK (place > 0),
+        buildpack TEXT NOT NULL,
+        PRIMARY KEY (app, place)
+    ) STRICT, WITHOUT ROWID;
 ";
 
 pub(super) fn migrate(connection: &mut Connection, file: &Path) -> Result<(), LedgerError> {

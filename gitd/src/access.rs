@@ -1,0 +1,149 @@
+//! Who may do what. There is one check, and it says no unless something says yes.
+//!
+//! A client proves to hold a key; the `directory` says whose it is, for certificates after all that `certificate`
+//! looks at. What the caller then asks for has a [`Need`], and [`allows`] compares the two. Git's door and the
+//! commands' dispatcher ask it, and nobody else.
+
+mod certificate;
+mod directory;
+
+use release::{AppName, Holder, Ledger, LedgerError, Role};
+
+use crate::Caller;
+
+pub(crate) use directory::Directory;
+
+/// What a request takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// To have been let in.
+    Anyone,
+    /// A person, and no deploy key.
+    User,
+    /// That role on that app, or a higher one.
+    App(AppName, Role),
+    Admin,
+}
+
+/// Why not. An app that there is not and one that the caller may not know of are the same, in words and in the work
+/// that led to them.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Denied {
+    #[error("there is no app `{0}`, or you have no access to it")]
+    NoApp(AppName),
+    #[error("you are {} of `{app}`, and this takes {}", with_article(*has), with_article(*takes))]
+    Role {
+        app: AppName,
+        has: Role,
+        takes: Role,
+    },
+    #[error("this takes an administrator")]
+    NoAdmin,
+    #[error("a deploy key cannot do this; it takes a user")]
+    NoUser,
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
+/// `role` is what the caller has on the app that is needed.
+pub(crate) fn allows(caller: &Caller, need: &Need, role: Option<Role>) -> bool {
+    match need {
+        Need::Anyone => true,
+        Need::User => matches!(caller.holder, Holder::User(_)),
+        Need::App(_, takes) => caller.admin || role.is_some_and(|role| role >= *takes),
+        Need::Admin => caller.admin,
+    }
+}
+
+/// From what the ledger says now.
+pub(crate) fn check(ledger: &Ledger, caller: &Caller, need: &Need) -> Result<(), Denied> {
+    let role = match need {
+        Need::App(app, _) => ledger.role_on(app, &caller.holder)?,
+        _ => None,
+    };
+    match allows(caller, need, role) {
+        true => Ok(()),
+        false => Err(denied(need, role)),
+    }
+}
+
+fn denied(need: &Need, role: Option<Role>) -> Denied {
+    match (need, role) {
+        (Need::App(app, takes), Some(has)) => Denied::Role {
+            app: app.clone(),
+            has,
+            takes: *takes,
+        },
+        (Need::App(app, _), None) => Denied::NoApp(app.clone()),
+        (Need::User, _) => Denied::NoUser,
+        (Need::Admin | Need::Anyone, _) => Denied::NoAdmin,
+    }
+}
+
+fn with_article(role: Role) -> &'static str {
+    match role {
+        Role::Viewer => "a viewer",
+        Role::Deployer => "a deployer",
+        Role::Operator => "an operator",
+        Role::Owner => "an owner",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn caller(holder: Holder, admin: bool) -> Caller {
+        Caller {
+            user: "ann".into(),
+            fingerprint: "SHA256:1".into(),
+            remote: ([192, 0, 2, 1], 1).into(),
+            holder,
+            admin,
+        }
+    }
+
+    /// Each caller against each need, with each role.
+    #[test]
+    fn nothing_is_allowed_that_is_not_said_to_be() {
+        let user = caller(Holder::User("ann".into()), false);
+        let admin = caller(Holder::User("ann".into()), true);
+        let role = Role::Deployer;
+        let machine = caller(Holder::App { id: 1, role }, false);
+        let app = |role| Need::App("shop".parse().expect("a name"), role);
+        let check = |need: &Need, role, expected: [bool; 3]| {
+            let seen = [&machine, &user, &admin].map(|caller| allows(caller, need, role));
+            assert_eq!(seen, expected, "{need:?} with {role:?}");
+        };
+        for role in [None].into_iter().chain(Role::ALL.map(Some)) {
+            check(&Need::Anyone, role, [true, true, true]);
+            check(&Need::User, role, [false, true, true]);
+            check(&Need::Admin, role, [false, false, true]);
+        }
+        for (n, takes) in Role::ALL.into_iter().enumerate() {
+            check(&app(takes), None, [false, false, true]);
+            for (has_n, has) in Role::ALL.into_iter().enumerate() {
+                let enough = has_n >= n;
+                check(&app(takes), Some(has), [enough, enough, true]);
+            }
+        }
+    }
+
+    #[test]
+    fn an_app_that_is_forbidden_looks_like_one_that_is_not_there() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let ledger = Ledger::open(&dir.path().join("ledger.db")).expect("opens");
+        let eve = caller(Holder::User("eve".into()), false);
+        let asked = |name: &str| {
+            let need = Need::App(name.parse().expect("a name"), Role::Viewer);
+            super::check(&ledger, &eve, &need)
+                .err()
+                .map(|denied| denied.to_string().replace(name, "APP"))
+        };
+        assert_eq!(asked("nosuch"), asked("other"));
+        assert_eq!(
+            asked("nosuch").as_deref(),
+            Some("there is no app `APP`, or you have no access to it")
+        );
+    }
+}

@@ -1,0 +1,75 @@
+//! A public key as it comes on stdin or in a file.
+
+use release::UserName;
+use russh::keys::{HashAlg, PublicKey};
+use tokio::io::AsyncReadExt;
+
+use super::Env;
+use crate::errors::{Failure, USAGE};
+
+/// One key with a long comment fits; a whole file of something else does not.
+const KEY_BYTES_MAX: u64 = 16 * 1024;
+
+/// One line of OpenSSH's public key format (sshd(8), AUTHORIZED_KEYS, without options).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublicKeyLine {
+    /// `SHA256:…` as OpenSSH prints it.
+    pub fingerprint: String,
+    pub comment: String,
+    pub line: String,
+}
+
+pub(super) async fn read(env: &mut Env<'_>) -> Result<PublicKeyLine, Failure> {
+    let mut text = String::new();
+    let stdin = &mut env.io.stdin;
+    stdin
+        .take(KEY_BYTES_MAX)
+        .read_to_string(&mut text)
+        .await
+        .map_err(|_| Failure::new("what came on stdin is no public key").status(USAGE))?;
+    PublicKeyLine::parse(&text)
+}
+
+impl PublicKeyLine {
+    pub fn parse(text: &str) -> Result<Self, Failure> {
+        let lines: Vec<&str> = text
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty() && !line.starts_with('#'))
+            .collect();
+        let [line] = lines[..] else {
+            return Err(Failure::new(format!(
+                "one public key is wanted, and {} lines came",
+                lines.len()
+            ))
+            .hint("Type: keys:add NAME < ~/.ssh/id_ed25519.pub")
+            .status(USAGE));
+        };
+        if line.contains("PRIVATE KEY") {
+            return Err(Failure::new(
+                "this is a private key; keep it to yourself and send the .pub file",
+            )
+            .status(USAGE));
+        }
+        let public = PublicKey::from_openssh(line).map_err(|error| {
+            Failure::new(format!("this is no OpenSSH public key: {error}"))
+                .hint("Type: keys:add NAME < ~/.ssh/id_ed25519.pub")
+                .status(USAGE)
+        })?;
+        Ok(Self {
+            fingerprint: public.fingerprint(HashAlg::Sha256).to_string(),
+            comment: public.comment().to_string().trim().to_owned(),
+            line: line.to_owned(),
+        })
+    }
+
+    /// `name`, or else its comment.
+    pub fn named(&self, name: Option<&str>) -> Result<UserName, Failure> {
+        let name = name.unwrap_or(&self.comment);
+        name.parse().map_err(|_| {
+            Failure::new("the key needs a name of 1 to 64 printable characters, the first of them no `@` or `-`")
+                .hint("Type: keys:add NAME < key.pub")
+                .status(USAGE)
+        })
+    }
+}

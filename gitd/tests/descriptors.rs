@@ -1,0 +1,127 @@
+//! A server without a free file descriptor waits for one. Alone in its process, whose limit it lowers.
+
+use std::{
+    net::{SocketAddr, TcpStream},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use gitd::{
+    Caller, Gone, Io, Platform, Proof, RepoPath, Server, Status,
+    git::{Decision, Landing, Limits, RefUpdate, Repo, Sideband},
+};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Longest wait for what takes milliseconds.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Enough for the server, and soon used up.
+const DESCRIPTORS: u64 = 100;
+
+/// Knows nobody.
+struct Nobody(Limits);
+
+struct Nowhere;
+
+impl Platform for Nobody {
+    type Landing = Nowhere;
+
+    fn caller(&self, _: &Proof, _: SocketAddr) -> Option<Caller> {
+        None
+    }
+
+    fn takes_certificates(&self) -> bool {
+        false
+    }
+
+    fn pushed(&self, _: &Caller, _: &RepoPath, _: &str, _: Result<(), &str>) {}
+
+    async fn open(&self, _: &Caller, _: &RepoPath, _: &Gone) -> Result<(Repo, Nowhere), String> {
+        Err("nowhere".to_owned())
+    }
+
+    async fn open_to_read(&self, _: &Caller, _: &RepoPath) -> Result<Repo, String> {
+        Err("nowhere".to_owned())
+    }
+
+    fn limits(&self) -> &Limits {
+        &self.0
+    }
+
+    async fn run(&self, _: &Caller, _: Vec<String>, _: Io) -> Status {
+        1.into()
+    }
+}
+
+impl Landing for Nowhere {
+    type Turn = ();
+
+    fn decide(&self, _: &RefUpdate) -> Decision {
+        Decision::Refuse("nowhere".to_owned())
+    }
+
+    async fn turn(&self, _: &Sideband) {}
+
+    async fn deploy(
+        &self,
+        _: gix_hash::ObjectId,
+        _: &str,
+        _: &[String],
+        _: &Sideband,
+    ) -> Result<(), String> {
+        Err("nowhere".to_owned())
+    }
+
+    async fn settled(&self, _: &str, _: gix_hash::ObjectId) {}
+}
+
+#[test]
+fn running_out_of_descriptors_does_not_stop_the_listener() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let runtime = tokio::runtime::Runtime::new().expect("runtime");
+    let any = "127.0.0.1:0".parse().expect("an address");
+    let server = runtime
+        .block_on(Server::bind(any, dir.path().join("host_keys")))
+        .expect("listens")
+        .with_policy(gitd::ssh::Policy {
+            exempt: vec!["127.0.0.0/8".parse().expect("a network")],
+            ..Default::default()
+        });
+    let address = server.local_addr().expect("bound");
+    runtime.spawn(server.serve(Arc::new(Nobody(Limits::default())), std::future::pending()));
+    greets(&TcpStream::connect(address).expect("connects"));
+
+    let limit = Rlimit {
+        current: Some(DESCRIPTORS),
+        ..getrlimit(Resource::Nofile)
+    };
+    setrlimit(Resource::Nofile, limit).expect("lowers");
+    let mut strangers = Vec::new();
+    let error = loop {
+        match TcpStream::connect(address) {
+            Ok(stranger) => strangers.push(stranger),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.raw_os_error(), Some(24), "EMFILE: {error}");
+    // One goes for us; the server has none for it, until the rest go.
+    strangers.pop();
+    let late = TcpStream::connect(address).expect("connects");
+    drop(strangers);
+    greets(&late);
+}
+
+/// The server sends its version.
+fn greets(client: &TcpStream) {
+    client
+        .set_read_timeout(Some(Duration::from_millis(100)))
+        .expect("sets");
+    let start = Instant::now();
+    let mut seen = [0; 8];
+    while start.elapsed() < PATIENCE {
+        if std::io::Read::read(&mut &*client, &mut seen).is_ok_and(|read| read > 0) {
+            assert!(seen.starts_with(b"SSH-2.0-"));
+            return;
+        }
+    }
+    panic!("no version within {PATIENCE:?}");
+}
