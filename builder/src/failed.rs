@@ -77,6 +77,10 @@ impl Builder {
                 _ => {}
             }
         }
+        if paths(&mut sandbox).iter().any(|path| !path.exists()) {
+            let text = "the layers that it stood on are no longer kept; push again";
+            return Err(BuildError::Refused(text.to_owned()));
+        }
         sandbox.limits = self.limits;
         let terminal = look.terminal.into_iter();
         sandbox.argv = [format!("{LIFECYCLE}/{DEBUGGER}")]
@@ -155,7 +159,7 @@ impl Kept {
 }
 
 fn relocate(sandbox: &mut Sandbox, from: &Path, to: &Path) {
-    let move_one = |path: &mut PathBuf| {
+    for path in paths(sandbox) {
         if let Ok(below) = path.strip_prefix(from) {
             // `to.join("")` would end in a slash.
             *path = match below.as_os_str().is_empty() {
@@ -163,22 +167,27 @@ fn relocate(sandbox: &mut Sandbox, from: &Path, to: &Path) {
                 false => to.join(below),
             };
         }
-    };
-    move_one(&mut sandbox.scratch);
+    }
+}
+
+/// All that it shows.
+fn paths(sandbox: &mut Sandbox) -> Vec<&mut PathBuf> {
+    let mut paths = vec![&mut sandbox.scratch];
+    paths.extend(&mut sandbox.lowers);
     for mount in &mut sandbox.mounts {
         match mount {
-            Mount::Bind(Bind { source, .. }) => move_one(source),
+            Mount::Bind(Bind { source, .. }) => paths.push(source),
             Mount::Overlay {
                 lowers,
                 upper,
                 work,
                 ..
             } => {
-                lowers.iter_mut().for_each(move_one);
-                move_one(upper);
-                move_one(work);
+                paths.extend(lowers);
+                paths.extend([upper, work]);
             }
             Mount::Tmpfs { .. } => {}
         }
     }
+    paths
 }

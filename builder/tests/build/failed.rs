@@ -105,6 +105,15 @@ fn build(world: &World) {
     assert_eq!(status, 0, "what was changed stays");
     assert!(!holds(&failed, SECRET));
 
+    fs::remove_dir_all(failed.join("source")).unwrap();
+    let look = Look {
+        env: &BTreeMap::new(),
+        terminal: vec![],
+        command: None,
+    };
+    let refused = world.builder.look_inside(&failed, look, Stdio::Null);
+    assert!(matches!(refused, Err(BuildError::Refused(_))));
+
     world.builder.forget_failed(&failed).unwrap();
     assert!(!failed.exists());
 }

@@ -12,6 +12,8 @@ use crate::{Caller, Context, Io, commands};
 /// Of what it says; it waits when nobody reads it.
 const WORDS_BYTES: usize = 16 * 1024;
 
+const MARKERS: [char; 5] = [' ', '-', '=', '>', '!'];
+
 pub(super) type Deed = JoinHandle<Done>;
 
 pub(super) struct Done {
@@ -61,6 +63,10 @@ async fn last_line(mut said: DuplexStream) -> String {
     // It ends with the command.
     _ = said.read_to_end(&mut text).await;
     let text = String::from_utf8_lossy(&text);
-    let line = text.lines().rfind(|line| !line.trim().is_empty());
-    line.unwrap_or_default().to_owned()
+    // Without its marker.
+    let mut lines = text.lines().map(|line| line.trim_start_matches(MARKERS));
+    lines
+        .rfind(|line| !line.is_empty())
+        .unwrap_or_default()
+        .to_owned()
 }

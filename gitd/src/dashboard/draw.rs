@@ -191,7 +191,7 @@ impl Picture<'_> {
 
     fn instances(&mut self, area: Rect) -> usize {
         const COLUMNS: &[Column] = &[
-            words("INSTANCE", 14),
+            words("INSTANCE", 10),
             words("STATE", 9),
             words("SINCE", 8),
             number("RELEASE", 7),

@@ -21,7 +21,7 @@ use ratatui_core::{buffer::Buffer, layout::Rect};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     task::{JoinHandle, spawn_blocking},
-    time::{Instant, sleep_until},
+    time::{Instant, sleep_until, timeout},
 };
 
 use self::{
@@ -41,6 +41,8 @@ use crate::{Caller, ClientTerminal, Context, Io};
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Between two pictures.
 const FRAME: Duration = Duration::from_millis(100);
+/// For a client that does not take the last bytes.
+const LEAVE_MAX: Duration = Duration::from_secs(2);
 const INPUT_BYTES: usize = 1024;
 const DUMB: &str = "dumb";
 
@@ -77,9 +79,9 @@ pub(crate) async fn run(ctx: &Arc<Context>, caller: &Caller, io: &mut Io) -> io:
         ended = dashboard.live(&mut io.stdin, &mut io.stdout, size) => ended,
         () = gone => Ok(()),
     };
-    // Also when the server stops: the client still listens.
-    io.stdout.write_all(LEAVE.as_bytes()).await?;
-    ended
+    // Also when the server stops: the client still listens, mostly.
+    let left = timeout(LEAVE_MAX, io.stdout.write_all(LEAVE.as_bytes())).await;
+    left.unwrap_or(Ok(())).and(ended)
 }
 
 struct Dashboard {
@@ -121,7 +123,7 @@ impl Dashboard {
         let mut input = [0; INPUT_BYTES];
         let mut look_at = Instant::now();
         let mut draw_at = Some(Instant::now());
-        let mut drawn_at = Instant::now() - FRAME;
+        let mut drawn_at = Instant::now();
         loop {
             let news = tokio::select! {
                 length = stdin.read(&mut input) => News::Input(length?),
