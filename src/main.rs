@@ -2,8 +2,10 @@
 //! sandboxes, a phase of a build, a bundled buildpack, or the program that a person starts.
 
 mod admin;
+mod backup;
 mod build;
 mod image;
+mod rest;
 mod up;
 
 use std::process::ExitCode;
@@ -27,6 +29,10 @@ enum Command {
     Up(up::Args),
     /// Build an app's folder into an image
     Build(build::Args),
+    /// Write everything there is into one file, while it runs
+    Backup(backup::Backup),
+    /// Make a data folder of a backup
+    Restore(backup::Restore),
     /// Work with images
     #[command(subcommand)]
     Image(image::Command),
@@ -52,6 +58,8 @@ fn main() -> ExitCode {
     let result = match Args::parse().command {
         Command::Up(args) => up::run(args),
         Command::Build(args) => build::run(args),
+        Command::Backup(args) => args.run(),
+        Command::Restore(args) => args.run(),
         Command::Image(command) => command.run(),
         Command::Lifecycle { phase, args } => match builder::lifecycle_main(&phase, args) {
             Some(status) => return status,

@@ -17,7 +17,7 @@ use release::{Apps, Config};
 use router::{Router, Table};
 use tokio::sync::mpsc;
 
-use crate::admin;
+use crate::{admin, rest};
 
 const MIB: u64 = 1024 * 1024;
 pub(crate) const BUILD_LIMITS: Limits = Limits {
@@ -156,8 +156,10 @@ async fn serve(args: Args) -> Result<(), Box<dyn Error>> {
         async move { apps.keep_router_log(lines_kept).await }
     });
     let tidying = tokio::spawn(tidy(apps.clone(), Arc::clone(&context)));
+    let resting = tokio::spawn(rest::when_idle());
     server.serve(Arc::new(context), stop()).await;
     tidying.abort();
+    resting.abort();
     router.shutdown(ROUTER_GRACE).await;
     // Its senders are gone with the router.
     _ = kept.await;

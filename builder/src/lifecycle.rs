@@ -18,6 +18,7 @@ mod image_cache;
 mod images;
 pub(crate) mod inputs;
 mod privileges;
+mod read_ahead;
 mod run_image;
 mod slices;
 mod volume_cache;

@@ -20,8 +20,13 @@ mod extensions;
 mod launching;
 #[path = "lifecycle/rebasing.rs"]
 mod rebasing;
+#[path = "lifecycle/registry.rs"]
+mod registry;
 #[path = "lifecycle/restoring.rs"]
 mod restoring;
+/// That of the registry client's own tests.
+#[path = "../../container/tests/registry/server.rs"]
+mod server;
 #[path = "lifecycle/world.rs"]
 mod world;
 
@@ -56,6 +61,7 @@ fn main() -> ExitCode {
         exporting::CASES,
         restoring::CASES,
         rebasing::CASES,
+        registry::CASES,
         extensions::CASES,
         launching::CASES,
         beside::CASES,

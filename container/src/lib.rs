@@ -6,6 +6,7 @@
 //! Another process can enter it later ([`Entry`]), and any of them can have a [`Terminal`].
 //! A [`Stack`] joins both: the base on which builds and instances run.
 
+pub mod archive;
 mod attendant;
 mod cgroup;
 mod command;

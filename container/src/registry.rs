@@ -26,6 +26,7 @@ mod upload;
 pub use credentials::Credentials;
 pub use error::RegistryError;
 pub use http::Client;
+pub use parallel::each;
 pub use pull::RemoteImage;
 pub use push::{Content, Sent};
 pub use reach::{Network, NotANetwork, Reach};

@@ -7,6 +7,7 @@
 //! ```
 //! Everything is made beside its final place and renamed, so a crash leaves only scratch.
 
+mod copy;
 mod garbage;
 mod merge;
 
@@ -23,6 +24,7 @@ use std::{
 
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
 
+pub use self::copy::{Kept, original_owner};
 use self::garbage::Uses;
 pub use self::garbage::{Collected, Hold, Roots};
 use crate::{
@@ -53,6 +55,8 @@ pub enum StoreError {
     Damaged(Digest),
     #[error("stack `{0}` is not known; `host` is the one there is")]
     NoStack(String),
+    #[error("a backup is being made, and nothing is removed before it has ended; try again then")]
+    Kept,
     #[error("{0}")]
     Refused(String),
 }
@@ -314,13 +318,16 @@ fn make_parents(root: &Path, place: &Path) -> Result<(), StoreError> {
 
 /// One directory to remove may hold a hundred thousand files: never in the way of a deploy.
 fn remove_later(path: PathBuf) {
-    std::thread::spawn(move || {
-        // What cannot be removed now is tried again when the store is opened.
-        if fs::remove_dir_all(&path).is_err() {
-            make_writable(&path);
-            _ = fs::remove_dir_all(&path);
-        }
-    });
+    // What cannot be removed now is tried again when the store is opened.
+    std::thread::spawn(move || remove_tree(&path));
+}
+
+/// Also of folders that nobody may write to.
+pub fn remove_tree(path: &Path) -> io::Result<()> {
+    fs::remove_dir_all(path).or_else(|_| {
+        make_writable(path);
+        fs::remove_dir_all(path)
+    })
 }
 
 /// Some package caches are read-only directories, which only root may empty as they are.

@@ -4,7 +4,7 @@
 use std::{
     fs::File,
     io::{self, BufRead as _, BufReader, Read, Write as _},
-    os::fd::{AsFd as _, OwnedFd},
+    os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
 };
 
@@ -12,11 +12,12 @@ use flate2::bufread::MultiGzDecoder;
 use rustix::{
     fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags},
     io::Errno,
+    process::{Gid, Uid},
 };
 use sha2::{Digest as _, Sha256};
 use tar::EntryType;
 
-use crate::Digest;
+use crate::{Digest, layer::Owner};
 
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
@@ -32,6 +33,14 @@ pub struct Bounds {
     /// Unpacked, headers included.
     pub bytes_max: u64,
     pub entries_max: u64,
+}
+
+impl Bounds {
+    /// For archives of our own making: the disk is the bound.
+    pub(crate) const NONE: Self = Self {
+        bytes_max: u64::MAX - 1,
+        entries_max: u64::MAX - 1,
+    };
 }
 
 impl Default for Bounds {
@@ -68,6 +77,27 @@ pub fn unpack(
     bounds: Bounds,
     place: impl Fn(&Path) -> Option<PathBuf>,
 ) -> Result<Digest, UnpackError> {
+    unpack_with(archive, dir, bounds, &place, None)
+}
+
+/// The same with all mode bits, whatever the umask is, and, for root, with the owners that `owner` gives.
+pub(crate) fn unpack_exactly(
+    archive: impl Read,
+    dir: &Path,
+    bounds: Bounds,
+    place: impl Fn(&Path) -> Option<PathBuf>,
+    owner: &dyn Fn(Owner) -> Owner,
+) -> Result<Digest, UnpackError> {
+    unpack_with(archive, dir, bounds, &place, Some(owner))
+}
+
+fn unpack_with(
+    archive: impl Read,
+    dir: &Path,
+    bounds: Bounds,
+    place: &dyn Fn(&Path) -> Option<PathBuf>,
+    exactly: Option<&dyn Fn(Owner) -> Owner>,
+) -> Result<Digest, UnpackError> {
     let mut reader = BufReader::with_capacity(BUFFER_BYTES, archive);
     let start = reader.fill_buf().map_err(UnpackError::Broken)?;
     if start.starts_with(&ZSTD_MAGIC) {
@@ -92,8 +122,10 @@ pub fn unpack(
         bounds,
         long_name: None,
         long_link: None,
+        exactly,
+        closed: Vec::new(),
     }
-    .run(&mut archive, &place);
+    .run(&mut archive, place);
     let mut hashed = archive.into_inner();
     if unpacked.is_ok() {
         // Padding after the end belongs to the digest.
@@ -121,15 +153,18 @@ impl<R: Read> Read for Hashed<R> {
     }
 }
 
-struct Unpacker {
+struct Unpacker<'a> {
     root: OwnedFd,
     bounds: Bounds,
     /// Of the entry that comes next.
     long_name: Option<Vec<u8>>,
     long_link: Option<Vec<u8>>,
+    exactly: Option<&'a dyn Fn(Owner) -> Owner>,
+    /// Folders that their owner may not write to, which is for the end.
+    closed: Vec<(PathBuf, Mode)>,
 }
 
-impl Unpacker {
+impl Unpacker<'_> {
     fn run<R: Read>(
         mut self,
         archive: &mut tar::Archive<R>,
@@ -149,6 +184,14 @@ impl Unpacker {
                 EntryType::XGlobalHeader => _ = extension(&mut entry)?,
                 kind => self.entry(kind, &mut entry, place)?,
             }
+        }
+        // The innermost first: behind a closed one nothing can be opened.
+        while let Some((dir, mode)) = self.closed.pop() {
+            let close = || Ok(rustix::fs::fchmod(self.open_dir(&dir)?, mode)?);
+            close().map_err(|source| UnpackError::Write {
+                name: dir.display().to_string(),
+                source,
+            })?;
         }
         Ok(())
     }
@@ -182,7 +225,17 @@ impl Unpacker {
         let name = name.unwrap_or_else(|| header.path_bytes().into_owned());
         let link = self.long_link.take();
         let link = link.or_else(|| header.link_name_bytes().map(|link| link.into_owned()));
-        let mode = header.mode().unwrap_or(0o644) & 0o777;
+        let bits = if self.exactly.is_some() {
+            0o7777
+        } else {
+            0o777
+        };
+        let mode = header.mode().unwrap_or(0o644) & bits;
+        let owner = self.exactly.map(|owner| {
+            let id = |id: io::Result<u64>| u32::try_from(id.unwrap_or(0)).unwrap_or(0);
+            let (uid, gid) = (id(header.uid()), id(header.gid()));
+            owner(Owner { uid, gid })
+        });
         let name = relative(&name)?;
         let Some(to) = place(&name).filter(|to| !to.as_os_str().is_empty()) else {
             return Ok(());
@@ -190,9 +243,9 @@ impl Unpacker {
         let shown = || name.display().to_string();
         let refuse = |why| Err(UnpackError::Refused { name: shown(), why });
         let made = match kind {
-            EntryType::Directory => self.directory(&to, mode),
-            EntryType::Regular | EntryType::Continuous => self.file(&to, mode, entry),
-            EntryType::Symlink => self.symlink(&to, &link.unwrap_or_default()),
+            EntryType::Directory => self.directory(&to, mode, owner),
+            EntryType::Regular | EntryType::Continuous => self.file(&to, mode, owner, entry),
+            EntryType::Symlink => self.symlink(&to, &link.unwrap_or_default(), owner),
             EntryType::Link => {
                 let of = relative(&link.unwrap_or_default())?;
                 match place(&of) {
@@ -208,35 +261,54 @@ impl Unpacker {
         })
     }
 
-    fn directory(&self, to: &Path, mode: u32) -> io::Result<()> {
+    fn directory(&mut self, to: &Path, mode: u32, owner: Option<Owner>) -> io::Result<()> {
         let parent = self.parent(to)?;
         let name = file_name(to)?;
         match rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(mode | 0o700)) {
-            Err(Errno::EXIST) => match self.open_dir(to) {
-                Ok(_) => Ok(()),
-                Err(error) => Err(error.into()),
-            },
-            result => Ok(result?),
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(error) => return Err(error.into()),
         }
+        let dir = self.open_dir(to)?;
+        if owner.is_some() {
+            give(&dir, owner)?;
+            rustix::fs::fchmod(&dir, Mode::from_raw_mode(mode | 0o700))?;
+            if mode & 0o700 != 0o700 {
+                self.closed.push((to.to_owned(), Mode::from_raw_mode(mode)));
+            }
+        }
+        Ok(())
     }
 
-    fn file<R: Read>(&self, to: &Path, mode: u32, entry: &mut tar::Entry<'_, R>) -> io::Result<()> {
+    fn file<R: Read>(
+        &self,
+        to: &Path,
+        mode: u32,
+        owner: Option<Owner>,
+        entry: &mut tar::Entry<'_, R>,
+    ) -> io::Result<()> {
         let parent = self.free(to)?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        let mode = Mode::from_raw_mode(mode | 0o600);
+        let usable = if owner.is_some() { mode } else { mode | 0o600 };
+        let mode = Mode::from_raw_mode(usable);
         let mut file = File::from(rustix::fs::openat(&parent, file_name(to)?, flags, mode)?);
         let size = entry.size();
         if io::copy(entry, &mut file)? != size {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
+        give(&file, owner)?;
         // The umask has had its say; what others may do is part of what was packed.
         rustix::fs::fchmod(&file, mode)?;
         file.flush()
     }
 
-    fn symlink(&self, to: &Path, target: &[u8]) -> io::Result<()> {
+    fn symlink(&self, to: &Path, target: &[u8], owner: Option<Owner>) -> io::Result<()> {
         let parent = self.free(to)?;
-        Ok(rustix::fs::symlinkat(target, &parent, file_name(to)?)?)
+        let name = file_name(to)?;
+        rustix::fs::symlinkat(target, &parent, name)?;
+        if let Some((uid, gid)) = ids(owner) {
+            rustix::fs::chownat(&parent, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW)?;
+        }
+        Ok(())
     }
 
     fn hard_link(&self, to: &Path, of: &Path) -> io::Result<()> {
@@ -275,6 +347,20 @@ impl Unpacker {
 
     fn open_dir(&self, path: &Path) -> rustix::io::Result<OwnedFd> {
         beneath(self.root.as_fd(), path)
+    }
+}
+
+/// Only root can.
+fn ids(owner: Option<Owner>) -> Option<(Option<Uid>, Option<Gid>)> {
+    let owner = owner.filter(|_| rustix::process::geteuid().is_root())?;
+    let (uid, gid) = (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid));
+    Some((Some(uid), Some(gid)))
+}
+
+fn give(file: impl AsFd, owner: Option<Owner>) -> io::Result<()> {
+    match ids(owner) {
+        Some((uid, gid)) => Ok(rustix::fs::fchown(file, uid, gid)?),
+        None => Ok(()),
     }
 }
 

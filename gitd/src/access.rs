@@ -13,6 +13,9 @@ use crate::Caller;
 
 pub(crate) use directory::Directory;
 
+/// Ids begin at 1.
+const NO_APP: i64 = 0;
+
 /// What a request takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Need {
@@ -22,7 +25,36 @@ pub(crate) enum Need {
     User,
     /// That role on that app, or a higher one.
     App(AppName, Role),
+    /// To read what was done to an app, as its owners may. Administrators ask of apps that are gone, too.
+    Past(AppName),
     Admin,
+}
+
+/// What a request was let through for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Pass {
+    need: Need,
+    /// Which app had the name: names change hands while a request runs, and its rights do not go along.
+    app: Option<i64>,
+}
+
+impl Need {
+    pub(crate) fn app(&self) -> Option<&AppName> {
+        match self {
+            Self::App(app, _) | Self::Past(app) => Some(app),
+            Self::Anyone | Self::User | Self::Admin => None,
+        }
+    }
+}
+
+impl Pass {
+    pub(crate) fn is_for(&self, app: i64) -> bool {
+        self.app == Some(app)
+    }
+
+    pub(crate) fn need(&self) -> &Need {
+        &self.need
+    }
 }
 
 /// Why not. An app that there is not and one that the caller may not know of are the same, in words and in the work
@@ -31,6 +63,9 @@ pub(crate) enum Need {
 pub(crate) enum Denied {
     #[error("there is no app `{0}`, or you have no access to it")]
     NoApp(AppName),
+    /// For an administrator, from whom nothing is hidden.
+    #[error("there is no app `{0}`")]
+    Nowhere(AppName),
     #[error("you are {} of `{app}`, and this takes {}", with_article(*has), with_article(*takes))]
     Role {
         app: AppName,
@@ -51,33 +86,58 @@ pub(crate) fn allows(caller: &Caller, need: &Need, role: Option<Role>) -> bool {
         Need::Anyone => true,
         Need::User => matches!(caller.holder, Holder::User(_)),
         Need::App(_, takes) => caller.admin || role.is_some_and(|role| role >= *takes),
+        Need::Past(_) => caller.admin || role == Some(Role::Owner),
         Need::Admin => caller.admin,
     }
 }
 
 /// From what the ledger says now.
-pub(crate) fn check(ledger: &Ledger, caller: &Caller, need: &Need) -> Result<(), Denied> {
-    let role = match need {
-        Need::App(app, _) => ledger.role_on(app, &caller.holder)?,
-        _ => None,
+pub(crate) fn check(ledger: &Ledger, caller: &Caller, need: &Need) -> Result<Pass, Denied> {
+    let app = match need.app() {
+        Some(name) => ledger.app_id(name)?,
+        None => None,
     };
-    match allows(caller, need, role) {
-        true => Ok(()),
-        false => Err(denied(need, role)),
+    let pass = Pass {
+        need: need.clone(),
+        app,
+    };
+    let role = role(ledger, caller, app)?;
+    match (allows(caller, need, role), need) {
+        (true, Need::App(name, _)) if app.is_none() => Err(Denied::Nowhere(name.clone())),
+        (true, _) => Ok(pass),
+        (false, _) => Err(denied(need, role)),
     }
+}
+
+/// Whether it still holds, whatever the app is called by now. An app that is gone is no matter of rights: what runs for it
+/// ends with it.
+pub(crate) fn holds(ledger: &Ledger, caller: &Caller, pass: &Pass) -> Result<bool, LedgerError> {
+    let role = role(ledger, caller, pass.app)?;
+    let is_gone = match pass.app {
+        Some(id) => ledger.app_name(id)?.is_none(),
+        None => false,
+    };
+    Ok(is_gone || allows(caller, &pass.need, role))
+}
+
+/// Asked of no app, too: the answer takes as long.
+fn role(ledger: &Ledger, caller: &Caller, app: Option<i64>) -> Result<Option<Role>, LedgerError> {
+    ledger.role_on(app.unwrap_or(NO_APP), &caller.holder)
 }
 
 fn denied(need: &Need, role: Option<Role>) -> Denied {
     match (need, role) {
-        (Need::App(app, takes), Some(has)) => Denied::Role {
-            app: app.clone(),
-            has,
-            takes: *takes,
-        },
-        (Need::App(app, _), None) => Denied::NoApp(app.clone()),
+        (Need::App(app, takes), Some(has)) => not_enough(app, has, *takes),
+        (Need::Past(app), Some(has)) => not_enough(app, has, Role::Owner),
+        (Need::App(app, _) | Need::Past(app), None) => Denied::NoApp(app.clone()),
         (Need::User, _) => Denied::NoUser,
         (Need::Admin | Need::Anyone, _) => Denied::NoAdmin,
     }
+}
+
+fn not_enough(app: &AppName, has: Role, takes: Role) -> Denied {
+    let app = app.clone();
+    Denied::Role { app, has, takes }
 }
 
 fn with_article(role: Role) -> &'static str {
@@ -120,6 +180,10 @@ mod tests {
             check(&Need::User, role, [false, true, true]);
             check(&Need::Admin, role, [false, false, true]);
         }
+        let past = Need::Past("shop".parse().expect("a name"));
+        check(&past, None, [false, false, true]);
+        check(&past, Some(Role::Operator), [false, false, true]);
+        check(&past, Some(Role::Owner), [true, true, true]);
         for (n, takes) in Role::ALL.into_iter().enumerate() {
             check(&app(takes), None, [false, false, true]);
             for (has_n, has) in Role::ALL.into_iter().enumerate() {

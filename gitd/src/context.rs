@@ -13,7 +13,7 @@ use release::{App, AppName, Apps, AuditEntry, Holder, LedgerError, Outcome, Role
 
 use crate::{
     Caller, Gone, Io, Platform, Proof, RepoPath, Status,
-    access::{self, Denied, Directory, Need},
+    access::{self, Denied, Directory, Need, Pass},
     commands,
     deploy::AppLanding,
     errors::{chain, one_line},
@@ -102,21 +102,33 @@ impl Context {
     }
 
     /// The one check: at git's door, and for each command.
-    pub(crate) fn check(&self, caller: &Caller, need: &Need) -> Result<(), Denied> {
+    pub(crate) fn check(&self, caller: &Caller, need: &Need) -> Result<Pass, Denied> {
         access::check(self.apps.ledger(), caller, need)
     }
 
-    /// The same for a caller whose request has been running for a while.
-    pub(crate) fn check_again(&self, caller: &Caller, need: &Need) -> Result<(), Denied> {
+    /// The same after a wait, before something is changed: the name may be another app's by now.
+    pub(crate) fn check_again(&self, caller: &Caller, pass: &Pass) -> Result<(), Denied> {
+        let now = self.check(&self.by_now(caller), pass.need())?;
+        match pass.need().app() {
+            Some(name) if now != *pass => Err(Denied::NoApp(name.clone())),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether a request that has been running for a while may go on. Not when nobody can say.
+    pub(crate) fn holds(&self, caller: &Caller, pass: &Pass) -> bool {
+        access::holds(self.apps.ledger(), &self.by_now(caller), pass).unwrap_or(false)
+    }
+
+    fn by_now(&self, caller: &Caller) -> Caller {
         let admin = self.people(|people| match &caller.holder {
             Holder::User(name) => people.is_admin(name),
             Holder::App { .. } => false,
         });
-        let caller = Caller {
+        Caller {
             admin,
             ..caller.clone()
-        };
-        self.check(&caller, need)
+        }
     }
 
     /// The apps that the caller may know of.
@@ -234,21 +246,38 @@ impl Context {
         Ok(())
     }
 
+    /// The app of that name, for a caller who has the role on it.
+    pub(crate) fn app_for(
+        &self,
+        caller: &Caller,
+        name: &AppName,
+        role: Role,
+    ) -> Result<App, Denied> {
+        let pass = self.check(caller, &Need::App(name.clone(), role))?;
+        match self.apps.ledger().app(name) {
+            Ok(app) if pass.is_for(app.id) => Ok(app),
+            // Renamed this very moment.
+            Ok(_) | Err(LedgerError::NoApp(_)) => Err(Denied::NoApp(name.clone())),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// The app that is pushed to, made when it is new and that is allowed.
     fn app_to_push_to(&self, caller: &Caller, path: &RepoPath) -> Result<App, String> {
         let name: AppName = path
             .0
             .parse()
             .map_err(|error: release::NotAName| error.to_string())?;
-        let checked = self.check(caller, &Need::App(name.clone(), Role::Deployer));
-        match (checked, self.apps.ledger().app(&name)) {
-            (Ok(()), Ok(app)) => Ok(app),
+        match self.app_for(caller, &name, Role::Deployer) {
+            Ok(app) => Ok(app),
             // Nobody has a role on an app that there is not; whoever may create one becomes its owner.
-            (Ok(()) | Err(Denied::NoApp(_)), Err(LedgerError::NoApp(_))) => {
-                self.create_by_push(caller, &name)
+            Err(denied @ (Denied::NoApp(_) | Denied::Nowhere(_))) => {
+                match self.apps.ledger().app_id(&name) {
+                    Ok(None) => self.create_by_push(caller, &name),
+                    _ => Err(denied.to_string()),
+                }
             }
-            (Err(denied), _) => Err(denied.to_string()),
-            (Ok(()), Err(error)) => Err(chain(&error)),
+            Err(denied) => Err(chain(&denied)),
         }
     }
 
@@ -259,9 +288,24 @@ impl Context {
                 false => Denied::NoApp(name.clone()).to_string(),
             });
         }
-        self.apps
-            .create(name, &caller.user)
-            .map_err(|error| chain(&error))
+        let record = self.audit_begin(caller, Some(name), "create by push");
+        let record = record.map_err(|error| chain(&error))?;
+        let created = self.apps.create(name, &caller.user);
+        let outcome = match &created {
+            Ok(_) => Outcome::Done,
+            Err(error) => Outcome::Failed(one_line(&chain(error))),
+        };
+        self.audit_end(record, &outcome);
+        created.map_err(|error| chain(&error))
+    }
+
+    /// For a push that has waited for its turn: the name may be another app's by now, or the role gone.
+    pub(crate) fn may_still_push(&self, caller: &Caller, app: &App) -> Result<(), Denied> {
+        let now = self.app_for(&self.by_now(caller), &app.name, Role::Deployer)?;
+        match now.id == app.id {
+            true => Ok(()),
+            false => Err(Denied::NoApp(app.name.clone())),
+        }
     }
 
     fn app_to_fetch_from(&self, caller: &Caller, path: &RepoPath) -> Result<App, String> {
@@ -269,9 +313,8 @@ impl Context {
             .0
             .parse()
             .map_err(|error: release::NotAName| error.to_string())?;
-        self.check(caller, &Need::App(name.clone(), Role::Viewer))
-            .map_err(|denied| denied.to_string())?;
-        self.apps.ledger().app(&name).map_err(|error| chain(&error))
+        self.app_for(caller, &name, Role::Viewer)
+            .map_err(|denied| chain(&denied))
     }
 
     pub(crate) fn repo_of(&self, app: &App) -> Result<Repo, String> {
@@ -310,6 +353,7 @@ impl Platform for Arc<Context> {
             app,
             repo: repo.clone(),
             by: caller.user.clone(),
+            caller: caller.clone(),
             gone: gone.clone(),
         };
         Ok((repo, landing))

@@ -17,7 +17,7 @@ use release::{App, Build, BuildStatus, Candidate, DeployError, LedgerError, Rele
 use tokio::sync::mpsc;
 
 use crate::{
-    Context, Gone,
+    Caller, Context, Gone,
     commands::lock_words,
     errors::{chain, one_line},
     git::{Decision, ExportError, Landing, RefUpdate, Repo, Sideband},
@@ -35,6 +35,7 @@ pub struct AppLanding {
     pub(crate) app: App,
     pub(crate) repo: Repo,
     pub(crate) by: String,
+    pub(crate) caller: Caller,
     pub(crate) gone: Gone,
 }
 
@@ -113,6 +114,8 @@ impl Landing for AppLanding {
                 "push option `{option}` is not known; there is `{NO_CACHE}`"
             )));
         }
+        let allowed = self.ctx.may_still_push(&self.caller, &self.app);
+        allowed.map_err(|denied| one_line(&chain(&denied)))?;
         let started = Instant::now();
         let build =
             self.ctx

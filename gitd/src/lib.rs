@@ -23,6 +23,7 @@ mod quantity;
 mod queue;
 mod story;
 
+pub mod backup;
 pub mod commands;
 pub mod git;
 pub mod gone;

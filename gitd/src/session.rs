@@ -128,7 +128,7 @@ async fn upload_pack<P: Platform>(
         Err(reason) => return refuse(&mut io.stdout, &reason).await,
     };
     let version = Version::asked_for(git_protocol);
-    let served = git::upload_pack(&repo, version, io.stdin, io.stdout, gone).await;
+    let served = git::upload_pack(&repo, &caller.user, version, io.stdin, io.stdout, gone).await;
     let Caller {
         user,
         fingerprint,

@@ -19,6 +19,7 @@ mod teams;
 mod users;
 
 mod schema;
+mod snapshot;
 mod stopped;
 
 use std::{
@@ -45,6 +46,7 @@ pub use builds::{Build, BuildStatus};
 pub use keys::{Holder, Key};
 pub(crate) use releases::{NewRelease, default_quantity};
 pub use releases::{Release, ReleaseStatus};
+pub use snapshot::snapshot;
 pub use teams::Team;
 pub use users::User;
 

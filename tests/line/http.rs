@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-const ANSWER_MAX: Duration = Duration::from_secs(20);
+const ANSWER_MAX: Duration = Duration::from_secs(60);
 
 /// A connection that is kept alive between requests.
 pub(crate) struct Client {

@@ -12,6 +12,10 @@ mod shell;
 mod transcript;
 mod typist;
 
+mod access;
+mod backups;
+mod clones;
+mod commands;
 mod dashboard;
 mod debugging;
 mod failed_deploys;

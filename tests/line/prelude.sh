@@ -22,9 +22,9 @@ change() {
 push() { git -C "$1" push slipway "${2:-main}"; }
 get() { curl -sS --max-time 20 "http://$1.localhost:$HTTP${2:-/}"; }
 
-# eventually COMMAND: repeats it until it succeeds, for at most 30 s, and prints its last output.
+# eventually COMMAND: repeats it until it succeeds, for at most 90 s, and prints its last output.
 eventually() {
-    local end=$((SECONDS + 30)) said
+    local end=$((SECONDS + 90)) said
     until said=$("$@"); do
         [ $SECONDS -lt $end ] || { echo "$said"; echo "eventually: gave up on \`$*\`"; return 1; }
         sleep 0.1

@@ -9,7 +9,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-const KILLED_WITHIN: Duration = Duration::from_secs(10);
+const KILLED_WITHIN: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Clone)]
 pub(crate) struct Process {

@@ -33,7 +33,7 @@ fn instances_outlive_a_kill_9_and_are_adopted() {
     server.restart();
 
     assert_eq!(
-        answered_within(&server, Duration::from_secs(10)),
+        answered_within(&server, Duration::from_secs(60)),
         "Hello, world\n"
     );
     assert_eq!(
@@ -61,7 +61,7 @@ fn an_instance_that_died_meanwhile_is_started_again() {
     }
     server.restart();
     assert_eq!(
-        answered_within(&server, Duration::from_secs(30)),
+        answered_within(&server, Duration::from_secs(60)),
         "Hello, world\n"
     );
 }
@@ -75,7 +75,7 @@ fn an_instance_that_crashes_is_started_again_and_logged() {
         processes::signal(process.0, rustix::process::Signal::KILL);
     }
     assert_eq!(
-        answered_within(&server, Duration::from_secs(30)),
+        answered_within(&server, Duration::from_secs(60)),
         "Hello, world\n"
     );
     let log = server.ssh("logs shop -n 500").ok();

@@ -45,12 +45,28 @@ impl Server {
 
     /// With another user's id for the server and the user beside it. Only root can.
     pub(crate) fn start_as(user: Option<u32>) -> Self {
-        let folder = tempfile::Builder::new()
-            .prefix("slipway-line-")
-            .tempdir()
-            .expect("a temporary folder");
-        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let folder = new_folder();
         make_home(folder.path(), user);
+        Self::start_in(folder, user)
+    }
+
+    /// Another one, made of a backup, with the same user and home beside it.
+    pub(crate) fn restored(&self, backup: &Path) -> Self {
+        let folder = new_folder();
+        run(Command::new("cp")
+            .arg("-r")
+            .arg(self.home())
+            .arg(folder.path()));
+        run(Command::new(SLIPWAY)
+            .arg("restore")
+            .arg(backup)
+            .arg("--data")
+            .arg(folder.path().join("data")));
+        Self::start_in(folder, self.user)
+    }
+
+    fn start_in(folder: TempDir, user: Option<u32>) -> Self {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let (child, ready) = up(folder.path(), user, any, any);
         let server = Self {
             user,
@@ -96,6 +112,10 @@ impl Server {
             "the server still runs {ENDED_WITHIN:?} after SIGTERM; it said:\n{}",
             self.narration()
         );
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child().id()
     }
 
     /// What it told its operator so far.
@@ -243,6 +263,13 @@ impl Started {
     pub(crate) fn interrupt(&self) {
         processes::signal(self.child.id() as i32, Signal::INT);
     }
+}
+
+fn new_folder() -> TempDir {
+    tempfile::Builder::new()
+        .prefix("slipway-line-")
+        .tempdir()
+        .expect("a temporary folder")
 }
 
 struct Ready {

@@ -28,4 +28,5 @@ transcripts! {
     fetch
     json
     image
+    guessed
 }

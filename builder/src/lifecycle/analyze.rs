@@ -22,6 +22,7 @@ pub(super) fn analyze(inputs: &Inputs, images: &Images) -> Result<Analyzed, Fail
     let output =
         output.ok_or_else(|| Failure::Arguments("the name of the image is missing".to_owned()))?;
     same_registry(&inputs.images)?;
+    images.check_write(inputs.images.iter().chain(&inputs.cache_image))?;
     let run_image = run_image::choose(inputs, images)?;
     let previous = images.find(inputs.previous_image.as_deref().unwrap_or(output))?;
     let metadata = previous.as_ref().and_then(lifecycle_metadata);

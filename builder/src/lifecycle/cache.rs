@@ -45,7 +45,7 @@ impl Cache {
         images: &Images,
         sha: &Digest,
         scratch: &Path,
-    ) -> Result<Box<dyn Read>, Failure> {
+    ) -> Result<Box<dyn Read + Send>, Failure> {
         match self {
             Self::Volume(cache) => {
                 let file = cache

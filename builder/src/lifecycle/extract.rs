@@ -4,7 +4,7 @@
 use std::{
     collections::HashSet,
     fs,
-    io::{self, Read},
+    io::{self, Read, Write as _},
     os::unix::{
         ffi::OsStrExt as _,
         fs::{OpenOptionsExt as _, PermissionsExt as _, symlink},
@@ -13,11 +13,14 @@ use std::{
 };
 
 use container::Digest;
-use sha2::{Digest as _, Sha256};
 use tar::{Archive, EntryType};
+
+use super::read_ahead::read_ahead;
 
 /// Of one layer; a package manager's store has some hundred thousand.
 const ENTRIES_MAX: usize = 4_000_000;
+/// Most files are one read and one write.
+const COPY_BYTES: usize = 128 * 1024;
 
 /// Why a layer does not come back.
 #[derive(Debug, thiserror::Error)]
@@ -33,18 +36,24 @@ pub(crate) enum ExtractError {
 /// Extracts what lies at the absolute path `at` in the tar into the new directory `into`. What this leaves when it fails is
 /// of no use.
 pub(crate) fn extract(
-    tar: impl Read,
+    tar: impl Read + Send,
     at: &Path,
     expected: &Digest,
     into: &Path,
 ) -> Result<(), ExtractError> {
-    let mut hashing = Hashing {
-        inner: tar,
-        hasher: Sha256::new(),
-    };
     let mut tree = Tree::new(into)?;
-    // By itself it would stop at the two blocks of zeros, which are hashed too.
-    let mut archive = Archive::new(&mut hashing);
+    let ((), found) = read_ahead(tar, |tar| entries(tar, at, &mut tree))?;
+    if found != *expected {
+        return Err(ExtractError::Digest {
+            expected: *expected,
+            found,
+        });
+    }
+    Ok(tree.finish()?)
+}
+
+fn entries(tar: impl Read, at: &Path, tree: &mut Tree<'_>) -> Result<(), ExtractError> {
+    let mut archive = Archive::new(tar);
     for (count, entry) in archive.entries()?.enumerate() {
         let mut entry = entry?;
         let name = PathBuf::from(std::ffi::OsStr::from_bytes(&entry.path_bytes()));
@@ -76,15 +85,7 @@ pub(crate) fn extract(
                 _ => error.into(),
             })?;
     }
-    io::copy(&mut hashing, &mut io::sink())?;
-    let found = Digest::finish(hashing.hasher);
-    if found != *expected {
-        return Err(ExtractError::Digest {
-            expected: *expected,
-            found,
-        });
-    }
-    Ok(tree.finish()?)
+    Ok(())
 }
 
 /// A directory that is being filled, by us alone.
@@ -94,6 +95,7 @@ struct Tree<'a> {
     dirs: HashSet<PathBuf>,
     /// Set last, because they may forbid writing.
     modes: Vec<(PathBuf, u32)>,
+    buffer: Vec<u8>,
 }
 
 impl<'a> Tree<'a> {
@@ -103,6 +105,7 @@ impl<'a> Tree<'a> {
             root,
             dirs: HashSet::from([PathBuf::new()]),
             modes: vec![],
+            buffer: vec![0; COPY_BYTES],
         })
     }
 
@@ -134,7 +137,12 @@ impl<'a> Tree<'a> {
                     .create_new(true)
                     .mode(0o600)
                     .open(&path)?;
-                io::copy(entry, &mut file)?;
+                loop {
+                    match entry.read(&mut self.buffer)? {
+                        0 => break,
+                        length => file.write_all(&self.buffer[..length])?,
+                    }
+                }
                 file.set_permissions(fs::Permissions::from_mode(mode))
             }
             EntryType::Symlink => {
@@ -150,19 +158,6 @@ impl<'a> Tree<'a> {
             fs::set_permissions(path, fs::Permissions::from_mode(*mode))?;
         }
         Ok(())
-    }
-}
-
-struct Hashing<R> {
-    inner: R,
-    hasher: Sha256,
-}
-
-impl<R: Read> Read for Hashing<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let length = self.inner.read(buffer)?;
-        self.hasher.update(&buffer[..length]);
-        Ok(length)
     }
 }
 

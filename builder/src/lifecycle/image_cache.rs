@@ -49,7 +49,7 @@ impl ImageCache {
         images: &Images,
         sha: &Digest,
         scratch: &Path,
-    ) -> Result<Box<dyn Read>, Failure> {
+    ) -> Result<Box<dyn Read + Send>, Failure> {
         let none = || Failure::Refused(format!("cache image {} is not there", self.name));
         images.open_layer(self.old.as_ref().ok_or_else(none)?, sha, scratch)
     }

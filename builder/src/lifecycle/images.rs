@@ -9,8 +9,11 @@ use std::{
 use container::{
     Digest,
     layout::Layout,
-    manifest::{Descriptor, Manifest, OCI_CONFIG, OCI_MANIFEST, Platform, REF_NAME},
-    registry::{Client, Content, Credentials, Reference, RegistryError, Repository},
+    manifest::{
+        DOCKER_LAYER_GZIP, Descriptor, Manifest, OCI_CONFIG, OCI_LAYER_GZIP, OCI_MANIFEST,
+        Platform, REF_NAME,
+    },
+    registry::{Client, Content, Credentials, Reference, RegistryError, Repository, each},
 };
 use flate2::read::MultiGzDecoder;
 use serde_json::Value;
@@ -118,13 +121,32 @@ impl Images {
         found.ok_or_else(|| Failure::Refused(format!("there is no image `{name}`")))
     }
 
+    /// Finds out early whether the image can be written under all of `names`.
+    pub(crate) fn check_write<'a>(
+        &self,
+        names: impl IntoIterator<Item = &'a String>,
+    ) -> Result<(), Failure> {
+        let Self::Registries(client) = self else {
+            return Ok(());
+        };
+        let mut repositories = Vec::new();
+        for name in names {
+            let repository = parse(name)?.repository;
+            if !repositories.contains(&repository) {
+                client.check_push(&repository).map_err(refused)?;
+                repositories.push(repository);
+            }
+        }
+        Ok(())
+    }
+
     /// The layer's tar, decompressed.
     pub(crate) fn open_layer(
         &self,
         image: &Image,
         diff_id: &Digest,
         scratch: &Path,
-    ) -> Result<Box<dyn Read>, Failure> {
+    ) -> Result<Box<dyn Read + Send>, Failure> {
         let layer = image.layer(diff_id).ok_or_else(|| {
             Failure::Refused(format!("image {} has no layer {diff_id}", image.reference))
         })?;
@@ -174,7 +196,8 @@ impl Images {
         let config = serde_json::to_vec(&image.config)
             .failing("write the configuration of", Path::new("the image"))?;
         let descriptor = Descriptor::of(OCI_CONFIG, &config);
-        let manifest = Manifest::new(descriptor.clone(), image.layers.clone()).to_json();
+        let layers = image.layers.iter().map(of_oci).collect();
+        let manifest = Manifest::new(descriptor.clone(), layers).to_json();
         let mut saved = Saved {
             names: vec![],
             digest: Digest::of(&manifest),
@@ -291,6 +314,15 @@ pub(crate) fn is_same(one: &str, other: &str) -> bool {
     }
 }
 
+/// Our images are of the OCI's kind, also on layers that Docker has named.
+fn of_oci(layer: &Descriptor) -> Descriptor {
+    let mut layer = layer.clone();
+    if layer.media_type == DOCKER_LAYER_GZIP {
+        OCI_LAYER_GZIP.clone_into(&mut layer.media_type);
+    }
+    layer
+}
+
 /// A whole layout beside the one that has the name, which it then replaces.
 fn write_layout(
     image: &NewImage<'_>,
@@ -359,31 +391,12 @@ fn push(
             Source::Layout(_) => None,
         })
         .collect();
-    for layer in &image.layers {
-        let path = image.blobs.join(layer.digest.hex());
-        let sent = client.push_blob(repository, layer, Content::File(&path), &origins);
-        if sent.is_ok() || path.exists() {
-            sent.map_err(refused)?;
-            continue;
-        }
-        // Neither there nor to be mounted: it has to make the way over this machine.
-        let of = |source: &&&Image| {
-            source
-                .layers
-                .iter()
-                .any(|one| one.blob.digest == layer.digest)
-        };
-        if let Some(Source::Registry(from)) =
-            image.sources.iter().find(of).map(|image| &image.source)
-        {
-            client
-                .blobs_into(from, std::slice::from_ref(layer), image.blobs)
-                .map_err(refused)?;
-        }
-        client
-            .push_blob(repository, layer, Content::File(&path), &origins)
-            .map_err(refused)?;
-    }
+    let mut layers: Vec<&Descriptor> = image.layers.iter().collect();
+    layers.sort_by_key(|layer| layer.digest);
+    layers.dedup_by_key(|layer| layer.digest);
+    each(&layers, |layer| {
+        push_layer(client, image, layer, repository, &origins)
+    })?;
     client
         .push_blob(repository, descriptor, Content::Bytes(config), &[])
         .map_err(refused)?;
@@ -391,6 +404,32 @@ fn push(
         .push_manifest(to, OCI_MANIFEST, manifest)
         .map_err(refused)
         .map(drop)
+}
+
+fn push_layer(
+    client: &Client,
+    image: &NewImage<'_>,
+    layer: &Descriptor,
+    to: &Repository,
+    origins: &[Repository],
+) -> Result<(), Failure> {
+    let path = image.blobs.join(layer.digest.hex());
+    let sent = client.push_blob(to, layer, Content::File(&path), origins);
+    if sent.is_ok() || path.exists() {
+        return sent.map_err(refused).map(drop);
+    }
+    // Neither there nor to be mounted: it has to make the way over this machine.
+    let of = |source: &&&Image| {
+        let mut layers = source.layers.iter();
+        layers.any(|one| one.blob.digest == layer.digest)
+    };
+    if let Some(Source::Registry(from)) = image.sources.iter().find(of).map(|image| &image.source) {
+        client
+            .blobs_into(from, std::slice::from_ref(layer), image.blobs)
+            .map_err(refused)?;
+    }
+    let sent = client.push_blob(to, layer, Content::File(&path), origins);
+    sent.map_err(refused).map(drop)
 }
 
 /// With all that lies behind it, in one line.

@@ -239,7 +239,7 @@ fn restore_content(
     }
 }
 
-fn unpack(tar: Box<dyn Read>, at: &Path, sha: &Digest, into: &Path) -> Result<(), Failure> {
+fn unpack(tar: Box<dyn Read + Send>, at: &Path, sha: &Digest, into: &Path) -> Result<(), Failure> {
     extract(tar, at, sha, into).map_err(|error: ExtractError| Failure::Refused(error.to_string()))
 }
 

@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::{
     Case,
     exporting::{GOLDEN, summary},
+    registry::Remote,
     world::{APP, RUN, World, order},
 };
 
@@ -17,6 +18,7 @@ pub(crate) const CASES: &[Case] = &[
         everything,
     ),
     ("beside the reference: all platforms", platforms),
+    ("beside the reference: images in a registry", registry),
     ("beside the reference: exit statuses", statuses),
 ];
 
@@ -302,6 +304,89 @@ fn platforms(_: &World) {
         let mut world = World::new();
         world.api = api;
         both(&mut world, reference.clone(), 1);
+    }
+}
+
+/// Builds twice, then another run image below, with a fresh registry for each lifecycle.
+fn registry(_: &World) {
+    let Some(reference) = reference() else { return };
+    for api in ["0.7", "0.12", "0.15"] {
+        let mut world = World::new();
+        world.api = api;
+        let [ours, theirs] = [None, Some(reference.clone())].map(|lifecycle| {
+            world.reference = lifecycle;
+            in_registry(&world)
+        });
+        for ((what, ours), (_, theirs)) in ours.iter().zip(&theirs) {
+            assert!(
+                ours == theirs,
+                "Platform API {api}, {what}\nours:\n{ours:#}\ntheirs:\n{theirs:#}"
+            );
+        }
+    }
+}
+
+fn in_registry(world: &World) -> Vec<(&'static str, Value)> {
+    world.run_image(RUN, "12", "base");
+    let remote = Remote::new(world);
+    let mut found = Vec::new();
+    for what in ["the first build", "the second build"] {
+        world.reset();
+        fixture(world);
+        let names = format!(
+            "image='{}'\nmirrors=['{}']\n",
+            remote.name("run:1"),
+            remote.name("mirror:1")
+        );
+        world.write("run.toml", &format!("[[images]]\n{names}"));
+        world.write("stack.toml", &format!("[run-image]\n{names}"));
+        remote.all();
+        found.extend(["app:1", "app:2"].map(|name| (what, remote.plain_config(name))));
+        // No more of it is read than these.
+        let cache = remote.config("cache:1");
+        let label = &cache["config"]["Labels"]["io.buildpacks.lifecycle.cache.metadata"];
+        found.push((what, label.clone()));
+        // The reference adds a layer that it keeps a second time.
+        let mut diff_ids = cache["rootfs"]["diff_ids"].as_array().unwrap().clone();
+        diff_ids.dedup();
+        found.push((what, diff_ids.into()));
+        let analyzed = world.read("layers/analyzed.toml");
+        assert!(analyzed.contains("/run@sha256:"), "{analyzed}");
+        let report = world.toml("layers/report.toml");
+        assert_eq!(
+            report["image"]["digest"].as_str(),
+            Some(remote.digest("app:1").as_str())
+        );
+        found.push((what, remote.plain(&report["image"]["tags"].to_string())));
+    }
+    world.run_image(RUN, "12", "newer");
+    remote.run_image();
+    remote.ok("rebaser", &[&remote.name("app:1"), &remote.name("app:3")]);
+    found.extend(["app:1", "app:2", "app:3"].map(|name| {
+        let mut config = remote.plain_config(name);
+        // The reference loses it.
+        config["history"] = Value::Null;
+        ("rebased", config)
+    }));
+    found
+}
+
+impl Remote<'_> {
+    /// With the labels as JSON, and without the registry's port.
+    fn plain_config(&self, name: &str) -> Value {
+        let mut config = self.config(name);
+        let labels = &mut config["config"]["Labels"];
+        if let Some(build) = labels["io.buildpacks.build.metadata"].as_str() {
+            let mut build: Value = serde_json::from_str(build).unwrap();
+            build["launcher"] = Value::Null;
+            labels["io.buildpacks.build.metadata"] = build;
+        }
+        self.plain(&config.to_string())
+    }
+
+    fn plain(&self, text: &str) -> Value {
+        let text = text.replace(&format!("127.0.0.1:{}", self.port), "registry");
+        serde_json::from_str(&text).unwrap()
     }
 }
 

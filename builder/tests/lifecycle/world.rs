@@ -5,7 +5,10 @@ use std::{
     os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
     path::{Path, PathBuf},
     process::{Command, Output},
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use container::{
@@ -198,15 +201,19 @@ impl World {
         Image::open(&self.path("oci").join(name.replace(':', "/")))
     }
 
-    /// One layer with `etc/<text>` on Debian of `version`.
     pub(crate) fn run_image(&self, name: &str, version: &str, text: &str) {
+        self.run_image_of(name, version, text, text.as_bytes().into());
+    }
+
+    /// One layer with `etc/<text>` on Debian of `version`.
+    pub(crate) fn run_image_of(&self, name: &str, version: &str, text: &str, content: Arc<[u8]>) {
         let dir = self.path("oci").join(name.replace(':', "/"));
         _ = fs::remove_dir_all(&dir);
         let layout = Layout::create(&dir).unwrap();
         let owner = Owner { uid: 0, gid: 0 };
         let mut plan = Plan::default();
         plan.directory("etc", 0o755, owner);
-        plan.file(&format!("etc/{text}"), text.as_bytes().into(), 0o644, owner);
+        plan.file(&format!("etc/{text}"), content, 0o644, owner);
         let mut bytes = Vec::new();
         let blob = plan.write_gzip(&mut bytes).unwrap();
         let layer = layout.put(OCI_LAYER_GZIP, &bytes).unwrap();

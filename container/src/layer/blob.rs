@@ -59,7 +59,7 @@ impl Plan {
     /// Writes the layer's tar stream and returns its diffID.
     pub fn write_tar(&self, out: &mut dyn Write) -> io::Result<Digest> {
         let mut hasher = Sha256::new();
-        self.parts(Form::Plain, &mut |part| {
+        self.parts(Form::Plain, self.bytes(), &mut |part| {
             hasher.update(&part.plain);
             out.write_all(&part.plain)
         })?;
@@ -69,7 +69,7 @@ impl Plan {
     /// Writes the layer's tar stream, compressed.
     pub fn write_gzip(&self, out: &mut dyn Write) -> io::Result<Blob> {
         let (mut plain, mut packed, mut bytes) = (Sha256::new(), Sha256::new(), 0);
-        self.parts(Form::Gzip, &mut |part| {
+        self.parts(Form::Gzip, self.bytes(), &mut |part| {
             plain.update(&part.plain);
             packed.update(&part.packed);
             bytes += part.packed.len() as u64;
@@ -82,13 +82,26 @@ impl Plan {
         })
     }
 
-    /// All parts in order.
-    fn parts(&self, form: Form, take: &mut dyn FnMut(&Part) -> io::Result<()>) -> io::Result<()> {
-        let count = self.bytes().div_ceil(PART_BYTES);
+    /// Writes the entries, compressed, without the end that a tar has: more are to follow. `hasher` gets the plain bytes.
+    pub(crate) fn write_entries(&self, hasher: &mut Sha256, out: &mut dyn Write) -> io::Result<()> {
+        self.parts(Form::Gzip, self.entries_bytes(), &mut |part| {
+            hasher.update(&part.plain);
+            out.write_all(&part.packed)
+        })
+    }
+
+    /// All parts of the first `bytes` of the stream, in order.
+    fn parts(
+        &self,
+        form: Form,
+        bytes: u64,
+        take: &mut dyn FnMut(&Part) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let count = bytes.div_ceil(PART_BYTES);
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let workers = cores.min(WORKERS_MAX).min(count as usize);
         if workers < 2 {
-            return self.one_by_one(form, count, take);
+            return self.one_by_one(form, bytes, take);
         }
         let next = AtomicU64::new(0);
         // A worker takes a number only with room for what it makes: the part that is waited for always has room.
@@ -104,7 +117,9 @@ impl Plan {
                 scope.spawn(move || {
                     let mut compressor = compressor();
                     while let Some((number, mut part)) = claim(next, count, room) {
-                        let result = self.make(number, form, &mut compressor, &mut part);
+                        let at = number * PART_BYTES;
+                        let length = (bytes - at).min(PART_BYTES) as usize;
+                        let result = self.make(at, length, form, &mut compressor, &mut part);
                         if send.send((number, result.map(|()| part))).is_err() {
                             return;
                         }
@@ -122,27 +137,29 @@ impl Plan {
     fn one_by_one(
         &self,
         form: Form,
-        count: u64,
+        bytes: u64,
         take: &mut dyn FnMut(&Part) -> io::Result<()>,
     ) -> io::Result<()> {
         let mut compressor = compressor();
         let mut part = Part::new();
-        for number in 0..count {
-            self.make(number, form, &mut compressor, &mut part)?;
+        let mut at = 0;
+        while at < bytes {
+            let length = (bytes - at).min(PART_BYTES) as usize;
+            self.make(at, length, form, &mut compressor, &mut part)?;
             take(&part)?;
+            at += PART_BYTES;
         }
         Ok(())
     }
 
     fn make(
         &self,
-        number: u64,
+        at: u64,
+        length: usize,
         form: Form,
         compressor: &mut Compressor,
         part: &mut Part,
     ) -> io::Result<()> {
-        let at = number * PART_BYTES;
-        let length = (self.bytes() - at).min(PART_BYTES) as usize;
         part.plain.clear();
         part.plain.resize(length, 0);
         self.fill(at, &mut part.plain)?;
@@ -242,8 +259,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let plan = plan(dir.path());
         let mut alone = Vec::new();
-        let count = plan.bytes().div_ceil(PART_BYTES);
-        plan.one_by_one(Form::Plain, count, &mut |part| {
+        plan.one_by_one(Form::Plain, plan.bytes(), &mut |part| {
             alone.extend_from_slice(&part.plain);
             Ok(())
         })

@@ -48,17 +48,20 @@ enum Content {
     None,
     /// Its last change (ctime), which nobody can set back.
     File(PathBuf, (i64, i64)),
+    /// Of what is there is never written again: see [`Plan::settled_tree`].
+    Settled(PathBuf),
     Bytes(Arc<[u8]>),
 }
 
 impl Plan {
     /// Of the whole tar stream.
     pub fn bytes(&self) -> u64 {
-        if self.entries.is_empty() {
-            END
-        } else {
-            self.bytes + END
-        }
+        self.bytes + END
+    }
+
+    /// Without the end that a tar has.
+    pub(super) fn entries_bytes(&self) -> u64 {
+        self.bytes
     }
 
     pub fn is_empty(&self) -> bool {
@@ -98,7 +101,41 @@ impl Plan {
     /// What lies at `path`, under `name`. `None`: with the owner that it has. Sockets are left out.
     pub fn path(&mut self, path: &Path, name: &Path, owner: Option<Owner>) -> io::Result<()> {
         let metadata = fs::symlink_metadata(path).map_err(|error| naming(path, error))?;
-        let Some(kind) = kind(&metadata) else {
+        let content = Content::File(path.to_owned(), change(&metadata));
+        let owner = owner.unwrap_or(owner_of(&metadata));
+        self.found(path, name, &metadata, content, owner)
+    }
+
+    /// `dir` and everything in it under `name`, with the owners that `owner` gives. For files that are at most appended
+    /// to, replaced or removed, and have a name of their own in `dir`: what is there when they are planned is what is
+    /// read. Another name of theirs may come and go, which would change their ctime.
+    pub fn settled_tree(
+        &mut self,
+        dir: &Path,
+        name: &Path,
+        owner: &dyn Fn(&fs::Metadata) -> Owner,
+    ) -> io::Result<()> {
+        let metadata = fs::symlink_metadata(dir).map_err(|error| naming(dir, error))?;
+        let content = Content::Settled(dir.to_owned());
+        self.found(dir, name, &metadata, content, owner(&metadata))?;
+        if metadata.is_dir() {
+            for child in sorted(dir)? {
+                self.settled_tree(&child.path(), &name.join(child.file_name()), owner)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sockets are left out.
+    fn found(
+        &mut self,
+        path: &Path,
+        name: &Path,
+        metadata: &fs::Metadata,
+        content: Content,
+        owner: Owner,
+    ) -> io::Result<()> {
+        let Some(kind) = kind(metadata) else {
             return Ok(());
         };
         let link = metadata
@@ -107,16 +144,9 @@ impl Plan {
             .transpose()?;
         let link = link.map(|link| utf8(&link)).transpose()?;
         let (size, content) = match kind {
-            Kind::File => (
-                metadata.len(),
-                Content::File(path.to_owned(), change(&metadata)),
-            ),
+            Kind::File => (metadata.len(), content),
             _ => (0, Content::None),
         };
-        let owner = owner.unwrap_or(Owner {
-            uid: metadata.uid(),
-            gid: metadata.gid(),
-        });
         self.push(
             utf8(name)?,
             metadata.mode() & 0o7777,
@@ -136,10 +166,7 @@ impl Plan {
         for parent in parents.into_iter().rev() {
             // What a link on the way leads to counts: the path of a layer is what its user typed.
             let metadata = fs::metadata(parent).map_err(|error| naming(parent, error))?;
-            let owner = Owner {
-                uid: metadata.uid(),
-                gid: metadata.gid(),
-            };
+            let owner = owner_of(&metadata);
             self.directory(&utf8(parent)?, metadata.mode() & 0o7777, owner);
         }
         Ok(())
@@ -156,11 +183,7 @@ impl Plan {
 
     /// [`Plan::tree`] without the directory itself.
     pub(super) fn children(&mut self, dir: &Path, name: &Path, owner: Owner) -> io::Result<()> {
-        let mut children: Vec<_> = fs::read_dir(dir)
-            .map_err(|error| naming(dir, error))?
-            .collect::<Result<_, _>>()?;
-        children.sort_by_key(fs::DirEntry::file_name);
-        for child in children {
+        for child in sorted(dir)? {
             let (path, name) = (child.path(), name.join(child.file_name()));
             self.path(&path, &name, Some(owner))?;
             if child.file_type()?.is_dir() {
@@ -255,16 +278,15 @@ impl Planned {
             Content::File(path, changed) => self
                 .read(path, *changed, from as u64, into)
                 .map_err(|error| naming(path, error)),
+            Content::Settled(path) => open(path)
+                .and_then(|file| file.read_exact_at(into, from as u64))
+                .map_err(|error| naming(path, error)),
         }
     }
 
     /// A file that is changed after its header has been planned would break the archive, or silently lose its end.
     fn read(&self, path: &Path, changed: (i64, i64), from: u64, into: &mut [u8]) -> io::Result<()> {
-        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
-        let file = File::options()
-            .read(true)
-            .custom_flags(flags.bits().cast_signed())
-            .open(path)?;
+        let file = open(path)?;
         let read = file.read_exact_at(into, from);
         let metadata = file.metadata()?;
         let is_same =
@@ -273,6 +295,28 @@ impl Planned {
             return read;
         }
         Err(io::Error::other("the file changed while it was being read"))
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    File::options()
+        .read(true)
+        .custom_flags(flags.bits().cast_signed())
+        .open(path)
+}
+
+fn sorted(dir: &Path) -> io::Result<Vec<fs::DirEntry>> {
+    let children = fs::read_dir(dir).map_err(|error| naming(dir, error))?;
+    let mut children: Vec<_> = children.collect::<Result<_, _>>()?;
+    children.sort_by_key(fs::DirEntry::file_name);
+    Ok(children)
+}
+
+fn owner_of(metadata: &fs::Metadata) -> Owner {
+    Owner {
+        uid: metadata.uid(),
+        gid: metadata.gid(),
     }
 }
 

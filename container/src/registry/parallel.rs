@@ -12,7 +12,7 @@ use std::{
 const TRANSFERS_MAX: usize = 4;
 
 /// Does `work` to each item, some at a time. After the first failure no other is begun, and that is the result.
-pub(super) fn each<T: Sync, E: Send>(
+pub fn each<T: Sync, E: Send>(
     items: &[T],
     work: impl Fn(&T) -> Result<(), E> + Sync,
 ) -> Result<(), E> {

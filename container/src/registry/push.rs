@@ -16,7 +16,7 @@ use super::{
 use crate::{
     Digest,
     layout::Layout,
-    manifest::{Descriptor, Manifest},
+    manifest::{Descriptor, Manifest, OCI_CONFIG},
 };
 
 const CONTENT_DIGEST: &str = "docker-content-digest";
@@ -98,6 +98,12 @@ impl Client {
         let same = |from: &&Repository| from.registry() == to.registry() && *from != to;
         let from = origins.iter().find(same);
         Upload::new(self, to, blob, content).run(from)
+    }
+
+    /// Finds out early whether our credentials may push to the repository.
+    pub fn check_push(&self, to: &Repository) -> Result<(), RegistryError> {
+        let nothing = Descriptor::of(OCI_CONFIG, &[]);
+        Upload::new(self, to, &nothing, Content::Bytes(&[])).rehearse()
     }
 
     /// Whether the repository holds the blob. One of that digest with another length is an error.

@@ -63,7 +63,6 @@ impl<'a> Upload<'a> {
     }
 
     pub(super) fn run(mut self, from: Option<&Repository>) -> Result<Sent, RegistryError> {
-        self.check_content()?;
         if let Some(from) = from {
             self.scope = Scope::push(self.to).and_pull(from);
         }
@@ -73,6 +72,8 @@ impl<'a> Upload<'a> {
                 Begun::Mounted => return Ok(Sent::Mounted),
                 Begun::Session(session) => session,
             };
+            // Only now: what is mounted need not be here.
+            self.check_content()?;
             match self.send(&mut session, &mut tries) {
                 Ok(()) => return Ok(Sent::Uploaded),
                 Err(error) if is_passing(&error) && tries.pause(None) => {
@@ -84,6 +85,17 @@ impl<'a> Upload<'a> {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Begins an upload and gives it up, which shows whether there may be one.
+    pub(super) fn rehearse(&self) -> Result<(), RegistryError> {
+        let Begun::Session(session) = self.begin(None)? else {
+            return Ok(());
+        };
+        // Where it cannot be given up, the registry forgets it after a while.
+        let call = self.call(Method::DELETE, session.url, Payload::None);
+        _ = self.client.done(&call, &[202, 204]);
+        Ok(())
     }
 
     fn begin(&self, from: Option<&Repository>) -> Result<Begun, RegistryError> {

@@ -92,6 +92,7 @@ impl Store {
         &self,
         roots: impl FnOnce() -> Result<Roots, E>,
     ) -> Result<Collected, E> {
+        let _turn = self.removing()?;
         let aside = self.scratch()?;
         let mut collected = self.move_aside(&aside, roots)?;
         collected.bytes = bytes_freed(aside.path());

@@ -60,6 +60,20 @@ fn layout(dir: &Path) -> (Layout, Descriptor) {
     (layout, descriptor)
 }
 
+impl Registry {
+    fn client(&self) -> Client {
+        Client::new(self.credentials(self.port), vec![])
+    }
+
+    fn credentials(&self, port: u16) -> Credentials {
+        Credentials::from_file(&self.config(port)).unwrap()
+    }
+
+    fn reference(&self, name: &str) -> Reference {
+        format!("127.0.0.1:{}/{name}", self.port).parse().unwrap()
+    }
+}
+
 fn through(registry: &Registry, wire: &Wire) -> Client {
     Client::new(registry.credentials(wire.port), vec![])
 }

@@ -14,8 +14,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use container::registry::{Client, Credentials, Reference};
-
 /// `user:secret`, by bcrypt, which is what the registry reads.
 const HTPASSWD: &str = "user:$2b$04$1CD4q8Eth7IVxDgQJoZ8e.zVSsfWsqLnEzcafyh4mVGakysczaZxO\n";
 /// Base64 of `user:secret`.
@@ -47,16 +45,7 @@ impl Registry {
         panic!("docker-registry does not start");
     }
 
-    pub(crate) fn client(&self) -> Client {
-        Client::new(self.credentials(self.port), vec![])
-    }
-
     /// As a docker configuration, for the registry at `port`.
-    pub(crate) fn credentials(&self, port: u16) -> Credentials {
-        let file = self.config(port);
-        Credentials::from_file(&file).unwrap()
-    }
-
     pub(crate) fn config(&self, port: u16) -> PathBuf {
         let file = self.dir.path().join(format!("config-{port}.json"));
         let auths = format!("{{\"auths\":{{\"127.0.0.1:{port}\":{{\"auth\":\"{AUTH}\"}}}}}}");
@@ -64,14 +53,11 @@ impl Registry {
         file
     }
 
-    pub(crate) fn reference(&self, name: &str) -> Reference {
-        format!("127.0.0.1:{}/{name}", self.port).parse().unwrap()
-    }
-
     pub(crate) fn skopeo(&self, args: &[&str]) -> String {
         let output = Command::new("skopeo")
             .args(args)
             .env("REGISTRY_AUTH_FILE", self.config(self.port))
+            .env("HOME", self.dir.path())
             .output()
             .unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr);

@@ -173,6 +173,7 @@ impl Rename {
         let app = env.ctx.apps.ledger().app(&self.app)?;
         // Behind the deploys that are under way: they know the app by its name.
         let _turn = env.ctx.queue.app_turn(app.id).await;
+        env.still_may()?;
         env.ctx
             .apps
             .rename(&self.app, &self.name, &env.caller.user)
@@ -251,6 +252,7 @@ impl Destroy {
         }
         // Behind the deploys of the app that are under way; nothing starts in a repository that goes away.
         let _turn = env.ctx.queue.app_turn(app.id).await;
+        env.still_may()?;
         env.ctx.apps.destroy(&self.app, &env.caller.user).await?;
         env.ctx.remove_files_of(&app).map_err(Failure::ours)?;
         env.narrate(&format!("Destroyed `{}`.", self.app)).await;
@@ -271,5 +273,20 @@ impl Shown {
             maintenance: app.maintenance.is_some(),
             domains: domains(env, &app.name),
         }
+    }
+}
+
+/// Tell by the exit status whether there is an app: 0, or 1
+#[derive(Args)]
+#[command(after_help = "Example:\n  apps:exists shop || apps:create shop")]
+pub(super) struct Exists {
+    pub(super) app: AppName,
+}
+
+impl Exists {
+    pub(super) async fn run(self, env: &mut Env<'_>) -> Result<(), Failure> {
+        env.ctx.apps.ledger().app(&self.app)?;
+        env.print(&format!("{}\n", self.app)).await;
+        Ok(())
     }
 }

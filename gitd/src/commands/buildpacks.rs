@@ -115,6 +115,7 @@ impl Clear {
 }
 
 async fn edit(env: &mut Env<'_>, app: &AppName, edit: BuildpacksEdit) -> Result<(), Failure> {
+    env.still_may()?;
     let changed = env
         .ctx
         .apps

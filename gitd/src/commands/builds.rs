@@ -71,6 +71,13 @@ impl List {
 }
 
 impl Output {
+    pub(super) fn of(app: AppName, build: u64) -> Self {
+        Self {
+            app,
+            build: Some(build),
+        }
+    }
+
     pub(super) async fn run(self, env: &mut Env<'_>) -> Result<(), Failure> {
         let app = env.ctx.apps.ledger().app(&self.app)?;
         let builds = env.ctx.apps.ledger().builds(&self.app, usize::MAX)?;

@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use clap::{Args, ValueEnum};
 use release::{AppName, ConfigChanges, ConfigName, ConfigVars, Restart};
-use tokio::io::AsyncReadExt;
 
 use super::Env;
 use crate::{
@@ -28,6 +27,16 @@ pub(super) struct List {
     /// Print NAME='value' lines that a shell can read
     #[arg(short, long)]
     shell: bool,
+}
+
+/// Show the names of an app's config vars, and no values
+#[derive(Args)]
+#[command(after_help = "Example:\n  config:keys shop")]
+pub(super) struct Keys {
+    pub(super) app: AppName,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 /// Print one config var's value
@@ -126,6 +135,19 @@ impl List {
             .map(|(name, value)| vec![format!("{name}:"), value.as_str().to_owned()])
             .collect();
         env.print(&output::columns(&rows)).await;
+        Ok(())
+    }
+}
+
+impl Keys {
+    pub(super) async fn run(self, env: &mut Env<'_>) -> Result<(), Failure> {
+        let config = env.ctx.apps.ledger().config(&self.app)?;
+        let names: Vec<String> = config.keys().map(ToString::to_string).collect();
+        if self.json {
+            return env.print_json(&names).await;
+        }
+        let lines: String = names.iter().map(|name| format!("{name}\n")).collect();
+        env.print(&lines).await;
         Ok(())
     }
 }
@@ -231,15 +253,7 @@ fn replacement(before: &ConfigVars, vars: Vars) -> ConfigChanges {
 }
 
 async fn read(env: &mut Env<'_>) -> Result<Vars, Failure> {
-    let mut text = String::new();
-    let stdin = &mut env.io.stdin;
-    let read = stdin
-        .take(FILE_BYTES_MAX + 1)
-        .read_to_string(&mut text)
-        .await;
-    if read.is_err() {
-        return Err(Failure::new("what came on stdin is not UTF-8 text").status(USAGE));
-    }
+    let text = env.input(FILE_BYTES_MAX).await?;
     if text.len() as u64 > FILE_BYTES_MAX {
         return Err(Failure::new(format!(
             "the file is larger than {} KiB",

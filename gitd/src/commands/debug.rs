@@ -50,6 +50,7 @@ impl Debug {
         let (build, entered) = self.enter(env, &app)?;
         env.narrate(&output::step(&heading(env, &app, build)?))
             .await;
+        env.still_may()?;
         let (user, name) = (&env.caller.user, &self.app);
         let note = format!("Build {build} entered by user {user}");
         env.ctx.apps.note(name, &note);

@@ -37,6 +37,13 @@ pub(super) struct Remove {
     domain: Domain,
 }
 
+/// Take all hosts of its own away from an app, at once
+#[derive(Args)]
+#[command(after_help = "Example:\n  domains:clear shop")]
+pub(super) struct Clear {
+    pub(super) app: AppName,
+}
+
 #[derive(Serialize)]
 struct Shown {
     hostname: String,
@@ -103,6 +110,21 @@ impl Remove {
         })?;
         env.narrate(&format!("`{}` leads nowhere now.", self.domain))
             .await;
+        Ok(())
+    }
+}
+
+impl Clear {
+    pub(super) async fn run(self, env: &mut Env<'_>) -> Result<(), Failure> {
+        let domains = env.ctx.apps.ledger().domains(&self.app)?;
+        for domain in domains {
+            Remove {
+                app: self.app.clone(),
+                domain,
+            }
+            .run(env)
+            .await?;
+        }
         Ok(())
     }
 }

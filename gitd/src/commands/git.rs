@@ -12,6 +12,7 @@ use crate::{
 
 /// Show an app's Git URL and the branch that deploys
 #[derive(Args)]
+#[command(after_help = "Example:\n  git shop")]
 pub(super) struct Info {
     pub(super) app: AppName,
     /// Print JSON
@@ -21,6 +22,9 @@ pub(super) struct Info {
 
 /// Set what an app's repository does: `git:set APP deploy-branch NAME`
 #[derive(Args)]
+#[command(
+    after_help = "Examples:\n  git:set shop deploy-branch live\n  git:set shop deploy-branch"
+)]
 pub(super) struct Set {
     pub(super) app: AppName,
     setting: Setting,
@@ -73,6 +77,7 @@ impl Set {
         let app = env.ctx.apps.ledger().app(&self.app)?;
         // Behind the deploys that are under way: they were decided by the branch as it was.
         let _turn = env.ctx.queue.app_turn(app.id).await;
+        env.still_may()?;
         env.ctx.apps.ledger().set_deploy_branch(&self.app, branch)?;
         let app = env.ctx.apps.ledger().app(&self.app)?;
         let repo = env.ctx.repo_of(&app).map_err(Failure::new)?;

@@ -117,15 +117,21 @@ fn examples_of(text: &mut String, command: &clap::Command) {
     }
 }
 
+/// The name that was probably meant.
+pub(super) fn nearest<'n>(word: &str, names: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
+    let distances = names
+        .into_iter()
+        .map(|name| (strsim::damerau_levenshtein(name, word), name));
+    let near = distances.filter(|(distance, _)| *distance <= NEAR).min();
+    near.map(|(_, name)| name)
+}
+
 fn unknown(topic: &str, all: &[clap::Command]) -> Failure {
     let names = all.iter().map(clap::Command::get_name);
     let names = names.flat_map(|name| [topic_of(name), name]);
-    let near = names
-        .map(|name| (strsim::damerau_levenshtein(name, topic), name))
-        .filter(|(distance, _)| *distance <= NEAR)
-        .min();
+    let near = nearest(topic, names);
     let hint = match near {
-        Some((_, name)) => format!("Did you mean: help {name}"),
+        Some(name) => format!("Did you mean: help {name}"),
         None => "Type `help` for all commands.".to_owned(),
     };
     Failure::new(format!("there is no topic `{topic}`"))
@@ -168,7 +174,7 @@ mod tests {
         check("ps", "  ps:scale shop web=2 worker+1\n");
         check("ps:scale", "Usage: ps:scale");
         check("scale", "Usage: ps:scale");
-        check("logs", "Usage: logs");
+        check("doctor", "Usage: doctor");
     }
 
     #[test]

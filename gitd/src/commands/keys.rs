@@ -63,6 +63,9 @@ pub(super) struct Remove {
     app: Option<AppName>,
 }
 
+/// Of one user, and deploy keys of one app: all of them are kept in memory.
+const KEYS_MAX: usize = 100;
+
 #[derive(Serialize)]
 struct Shown {
     name: String,
@@ -121,6 +124,10 @@ impl Add {
         let line = public_key::read(env).await?;
         let holder = self.holder(env)?;
         let key = key(line, self.name.as_deref(), holder, self.expires)?;
+        if held_beside(&key, &env.ctx.apps.ledger().keys()?) >= KEYS_MAX {
+            return Err(Failure::new(format!("there are {KEYS_MAX} keys already"))
+                .hint("Remove one first: keys:remove NAME"));
+        }
         if !env.ctx.apps.ledger().add_key(&key)? {
             return Err(Failure::new(format!(
                 "the key {} is there already",
@@ -226,6 +233,14 @@ fn of(env: &Env<'_>, user: Option<&UserName>, app: Option<&AppName>) -> Result<V
         (holder, None) => holder == user.as_ref().unwrap_or(&env.caller.holder),
     });
     Ok(keys)
+}
+
+fn held_beside(new: &Key, keys: &[Key]) -> usize {
+    let beside = |key: &&Key| match (&key.holder, &new.holder) {
+        (Holder::App { id, .. }, Holder::App { id: of, .. }) => id == of,
+        (one, other) => one == other,
+    };
+    keys.iter().filter(beside).count()
 }
 
 fn key(

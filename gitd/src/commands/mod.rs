@@ -5,6 +5,7 @@
 
 mod apps;
 mod attached;
+mod backup;
 mod buildpacks;
 mod builds;
 mod checks;
@@ -13,6 +14,7 @@ mod config;
 mod debug;
 mod doctor;
 mod domains;
+mod elsewhere;
 mod exec;
 mod gc;
 mod git;
@@ -21,11 +23,15 @@ mod keys;
 mod limits;
 mod lock;
 mod logs;
+mod logs_failed;
 mod maintenance;
+mod near;
 mod ps;
 mod releases;
 mod run;
 mod run_detached;
+mod run_list;
+mod version;
 
 mod access;
 mod audit;
@@ -40,7 +46,7 @@ use clap::{Parser, Subcommand};
 use release::{AppName, DeployError, Event, Outcome, Role};
 use serde::Serialize;
 use tokio::{
-    io::AsyncWriteExt,
+    io::{AsyncReadExt, AsyncWriteExt},
     sync::mpsc,
     time::{Duration, sleep},
 };
@@ -51,7 +57,7 @@ pub use public_key::PublicKeyLine;
 
 use crate::{
     Caller, Context, Gone, Io, Status,
-    access::{Denied, Need},
+    access::{Denied, Need, Pass},
     dashboard,
     errors::{Failure, NO_PERMISSION, USAGE, chain},
     output::{self, EVENTS_MAX},
@@ -77,6 +83,8 @@ enum Command {
     AppsCreate(apps::Create),
     #[command(name = "apps:info", visible_alias = "info")]
     AppsInfo(apps::Info),
+    #[command(name = "apps:exists")]
+    AppsExists(apps::Exists),
     #[command(name = "apps:destroy")]
     AppsDestroy(apps::Destroy),
     #[command(name = "apps:rename", visible_alias = "rename")]
@@ -91,6 +99,8 @@ enum Command {
     AppsUnlock(lock::Unlock),
     #[command(name = "config", visible_alias = "config:list", alias = "config:show")]
     Config(config::List),
+    #[command(name = "config:keys")]
+    ConfigKeys(config::Keys),
     #[command(name = "config:get")]
     ConfigGet(config::Get),
     #[command(name = "config:set")]
@@ -109,6 +119,8 @@ enum Command {
     DomainsAdd(domains::Add),
     #[command(name = "domains:remove")]
     DomainsRemove(domains::Remove),
+    #[command(name = "domains:clear")]
+    DomainsClear(domains::Clear),
     #[command(name = "maintenance")]
     Maintenance(maintenance::Show),
     #[command(name = "maintenance:on")]
@@ -137,10 +149,14 @@ enum Command {
     ChecksSet(checks::Set),
     #[command(name = "logs")]
     Logs(logs::Logs),
+    #[command(name = "logs:failed")]
+    LogsFailed(logs_failed::LogsFailed),
     #[command(name = "run")]
     Run(run::Run),
     #[command(name = "run:detached")]
     RunDetached(run_detached::RunDetached),
+    #[command(name = "run:list")]
+    RunList(run_list::RunList),
     #[command(name = "releases", visible_alias = "releases:list")]
     Releases(releases::List),
     #[command(name = "releases:info")]
@@ -225,6 +241,10 @@ enum Command {
     Doctor(doctor::Doctor),
     #[command(name = "gc")]
     Gc(gc::Gc),
+    #[command(name = "backup")]
+    Backup(backup::Backup),
+    #[command(name = "version")]
+    Version(version::Version),
     #[command(name = "completion")]
     Completion(completion::Completion),
     #[command(name = "help")]
@@ -257,6 +277,8 @@ impl Rule {
 struct Env<'a> {
     ctx: &'a Arc<Context>,
     caller: &'a Caller,
+    /// What the command was let through for.
+    pass: Option<Pass>,
     io: Io,
     /// The signal that ended the process whose status the command's is.
     signal: Option<i32>,
@@ -268,6 +290,7 @@ pub(crate) async fn run(ctx: &Arc<Context>, caller: &Caller, words: &[String], i
     let mut env = Env {
         ctx,
         caller,
+        pass: None,
         io,
         signal: None,
     };
@@ -302,9 +325,11 @@ impl Command {
         let app = |app: &AppName, role| Need::App(app.clone(), role);
         match self {
             Self::Help(_) | Self::Completion(_) | Self::Whoami(_) => Rule::read(Need::Anyone),
+            Self::Version(_) => Rule::read(Need::Anyone),
             Self::Apps(_) | Self::Teams(_) => Rule::read(Need::Anyone),
             Self::AppsCreate(_) => Rule::change(Need::User),
             Self::AppsInfo(args) => Rule::read(app(&args.app, Viewer)),
+            Self::AppsExists(args) => Rule::read(app(&args.app, Viewer)),
             Self::AppsDestroy(args) => Rule::change(app(&args.app, Owner)),
             Self::AppsRename(args) => Rule::change(app(&args.app, Owner)),
             // The copy has the config vars of the original.
@@ -313,6 +338,7 @@ impl Command {
             Self::AppsLock(args) => Rule::change(app(&args.app, Operator)),
             Self::AppsUnlock(args) => Rule::change(app(&args.app, Operator)),
             Self::Config(args) => Rule::read(app(&args.app, Operator)),
+            Self::ConfigKeys(args) => Rule::read(app(&args.app, Operator)),
             Self::ConfigGet(args) => Rule::read(app(&args.app, Operator)),
             Self::ConfigSet(args) => Rule::change(app(&args.app, Operator)),
             Self::ConfigUnset(args) => Rule::change(app(&args.app, Operator)),
@@ -322,6 +348,7 @@ impl Command {
             Self::Domains(args) => Rule::read(app(&args.app, Viewer)),
             Self::DomainsAdd(args) => Rule::change(app(&args.app, Operator)),
             Self::DomainsRemove(args) => Rule::change(app(&args.app, Operator)),
+            Self::DomainsClear(args) => Rule::change(app(&args.app, Operator)),
             Self::Maintenance(args) => Rule::read(app(&args.app, Viewer)),
             Self::MaintenanceOn(args) => Rule::change(app(&args.app, Operator)),
             Self::MaintenanceOff(args) => Rule::change(app(&args.app, Operator)),
@@ -343,9 +370,11 @@ impl Command {
             Self::BuildpacksClear(args) => Rule::change(app(&args.app, Operator)),
             Self::Git(args) => Rule::read(app(&args.app, Viewer)),
             Self::GitSet(args) => Rule::change(app(&args.app, Operator)),
+            Self::LogsFailed(args) => Rule::read(app(&args.app, Viewer)),
             Self::Logs(args) => Rule::read(app(&args.app, Viewer)),
             Self::Run(args) => Rule::change(app(&args.app, Operator)),
             Self::RunDetached(args) => Rule::change(app(&args.app, Operator)),
+            Self::RunList(args) => Rule::read(app(&args.app, Viewer)),
             Self::Releases(args) => Rule::read(app(&args.app, Viewer)),
             Self::ReleasesInfo(args) => Rule::read(app(&args.app, Viewer)),
             Self::ReleasesOutput(args) => Rule::read(app(&args.app, Viewer)),
@@ -361,10 +390,12 @@ impl Command {
             Self::AccessAdd(args) => Rule::change(app(&args.app, Owner)),
             Self::AccessRemove(args) => Rule::change(app(&args.app, Owner)),
             Self::Audit(args) => Rule::read(match &args.app {
-                Some(name) => app(name, Owner),
+                Some(name) => Need::Past(name.clone()),
                 None => Need::Admin,
             }),
             Self::Users(_) | Self::Ca(_) | Self::Doctor(_) => Rule::read(Need::Admin),
+            // Whoever has it has everything, so it is put on record.
+            Self::Backup(_) => Rule::change(Need::Admin),
             Self::UsersAdd(_) | Self::UsersRemove(_) | Self::Gc(_) => Rule::change(Need::Admin),
             Self::UsersPromote(_) | Self::UsersDemote(_) => Rule::change(Need::Admin),
             Self::TeamsCreate(_) | Self::TeamsDestroy(_) => Rule::change(Need::Admin),
@@ -378,8 +409,7 @@ impl Command {
     fn app(&self, need: &Need) -> Option<AppName> {
         match (self, need) {
             (Self::AppsCreate(args), _) => Some(args.name.clone()),
-            (_, Need::App(app, _)) => Some(app.clone()),
-            _ => None,
+            _ => need.app().cloned(),
         }
     }
 
@@ -396,10 +426,18 @@ impl Command {
             }
             false => None,
         };
-        let result = match env.ctx.check(env.caller, &need) {
-            Ok(()) => self.run_while_allowed(env, need).await,
-            Err(denied) => Err(denied.into()),
+        let named = match &need {
+            Need::App(app, _) => Some(app.clone()),
+            _ => None,
         };
+        let result = match env.ctx.check(env.caller, &need) {
+            Ok(pass) => self.run_while_allowed(env, pass).await,
+            Err(denied) => Err(env.refused(denied)),
+        };
+        let result = result.map_err(|failure| match &named {
+            Some(app) => near::explained(env, app, failure),
+            None => failure,
+        });
         if let Some(record) = record {
             env.ctx.audit_end(record, &outcome(&result));
         }
@@ -407,11 +445,12 @@ impl Command {
     }
 
     /// When the caller's role is taken away, it is for the command as if the caller had gone.
-    async fn run_while_allowed(self, env: &mut Env<'_>, need: Need) -> Result<u8, Failure> {
+    async fn run_while_allowed(self, env: &mut Env<'_>, pass: Pass) -> Result<u8, Failure> {
+        env.pass = Some(pass.clone());
         let lost = Gone::default();
         let (ctx, caller, noted) = (env.ctx.clone(), env.caller.clone(), lost.clone());
         let denied = async move {
-            while ctx.check_again(&caller, &need).is_ok() {
+            while ctx.holds(&caller, &pass) {
                 sleep(ACCESS_CHECK).await;
             }
             noted.set();
@@ -435,6 +474,7 @@ impl Command {
             Self::Apps(args) => args.run(env).await,
             Self::AppsCreate(args) => args.run(env).await,
             Self::AppsInfo(args) => args.run(env).await,
+            Self::AppsExists(args) => args.run(env).await,
             Self::AppsDestroy(args) => args.run(env).await,
             Self::AppsRename(args) => args.run(env).await,
             Self::AppsClone(args) => args.run(env).await,
@@ -442,6 +482,7 @@ impl Command {
             Self::AppsLock(args) => args.run(env).await,
             Self::AppsUnlock(args) => args.run(env).await,
             Self::Config(args) => args.run(env).await,
+            Self::ConfigKeys(args) => args.run(env).await,
             Self::ConfigGet(args) => args.run(env).await,
             Self::ConfigSet(args) => args.run(env).await,
             Self::ConfigUnset(args) => args.run(env).await,
@@ -451,6 +492,7 @@ impl Command {
             Self::Domains(args) => args.run(env).await,
             Self::DomainsAdd(args) => args.run(env).await,
             Self::DomainsRemove(args) => args.run(env).await,
+            Self::DomainsClear(args) => args.run(env).await,
             Self::Maintenance(args) => args.run(env).await,
             Self::MaintenanceOn(args) => args.run(env).await,
             Self::MaintenanceOff(args) => args.run(env).await,
@@ -465,8 +507,10 @@ impl Command {
             Self::Checks(args) => args.run(env).await,
             Self::ChecksSet(args) => args.run(env).await,
             Self::Logs(args) => args.run(env).await,
+            Self::LogsFailed(args) => args.run(env).await,
             Self::Run(args) => return args.run(env).await,
             Self::RunDetached(args) => args.run(env).await,
+            Self::RunList(args) => args.run(env).await,
             Self::Releases(args) => args.run(env).await,
             Self::ReleasesInfo(args) => args.run(env).await,
             Self::ReleasesOutput(args) => args.run(env).await,
@@ -507,6 +551,8 @@ impl Command {
             Self::Whoami(args) => args.run(env).await,
             Self::Doctor(args) => return args.run(env).await,
             Self::Gc(args) => args.run(env).await,
+            Self::Backup(args) => args.run(env).await,
+            Self::Version(args) => args.run(env).await,
             Self::Completion(args) => args.run(env).await,
             Self::Help(args) => args.run(env).await,
         }
@@ -529,6 +575,8 @@ impl From<Denied> for Failure {
         let failure = Self::new(chain(&denied)).denied();
         match denied {
             Denied::NoApp(_) => failure.hint("Type `apps` for those that you have access to."),
+            // Not a matter of rights.
+            Denied::Nowhere(app) => Self::new(Denied::Nowhere(app).to_string()).hint("Type: apps"),
             Denied::Role { app, .. } => failure
                 .hint(&format!("Ask one of its owners: access {app}"))
                 .status(NO_PERMISSION),
@@ -545,7 +593,18 @@ fn parse(words: &[String]) -> Result<Command, Failure> {
     match Line::try_parse_from(app_first(words)) {
         Ok(line) => Ok(line.command),
         Err(error) if !error.use_stderr() => Ok(Command::Help(help::Help::text(error.to_string()))),
-        Err(error) => Err(Failure::new(usage_text(&error)).status(USAGE)),
+        Err(error) => Err(misunderstood(words, &error).status(USAGE)),
+    }
+}
+
+fn misunderstood(words: &[String], error: &clap::Error) -> Failure {
+    let is_unknown = error.kind() == clap::error::ErrorKind::InvalidSubcommand;
+    let command = words.first().filter(|_| is_unknown);
+    match command.and_then(|command| Some((command, elsewhere::advice(command)?))) {
+        Some((command, advice)) => {
+            Failure::new(format!("there is no command `{command}`")).hint(advice)
+        }
+        None => Failure::new(usage_text(error)),
     }
 }
 
@@ -576,6 +635,8 @@ fn app_first(words: &[String]) -> Vec<String> {
     while let Some(word) = words.next() {
         if app.is_none() && (word == "-a" || word == "--app") {
             app = words.next().cloned();
+            // Without a name it is for clap to complain about.
+            rest.extend(app.is_none().then(|| word.clone()));
         } else if let (None, Some(name)) = (&app, word.strip_prefix("--app=")) {
             app = Some(name.to_owned());
         } else {
@@ -590,6 +651,50 @@ fn app_first(words: &[String]) -> Vec<String> {
 }
 
 impl Env<'_> {
+    /// After a wait, and before anything is changed: meanwhile the app may have got another name, that name another app,
+    /// and the caller another role.
+    fn still_may(&self) -> Result<(), Failure> {
+        let checked = self.pass.as_ref();
+        let checked = checked.map(|pass| self.ctx.check_again(self.caller, pass));
+        Ok(checked.transpose().map(|_| ())?)
+    }
+
+    /// All that comes on stdin, up to one byte more than `bytes_max`, for a change: with nothing else to wait for, the
+    /// caller may be kept out meanwhile.
+    async fn input(&mut self, bytes_max: u64) -> Result<String, Failure> {
+        let mut text = String::new();
+        let mut stdin = (&mut self.io.stdin).take(bytes_max + 1);
+        tokio::select! {
+            biased;
+            read = stdin.read_to_string(&mut text) => {
+                read.map_err(|_| Failure::new("what came on stdin is not UTF-8 text").status(USAGE))?;
+            }
+            () = &mut self.io.gone => return Err(Failure::new("interrupted; nothing has changed")),
+        }
+        self.still_may()?;
+        Ok(text)
+    }
+
+    /// With the name of an app that may have been meant, of those that the caller may know of.
+    fn refused(&self, denied: Denied) -> Failure {
+        let meant = match &denied {
+            Denied::NoApp(name) | Denied::Nowhere(name) => self.nearest_app(name),
+            _ => None,
+        };
+        let failure = Failure::from(denied);
+        match meant {
+            Some(name) => failure.hint(&format!("Did you mean `{name}`?")),
+            None => failure,
+        }
+    }
+
+    fn nearest_app(&self, name: &AppName) -> Option<AppName> {
+        let apps = self.ctx.visible_apps(self.caller).unwrap_or_default();
+        let names: Vec<&str> = apps.iter().map(|app| app.name.as_str()).collect();
+        let near = help::nearest(name.as_str(), names)?;
+        near.parse().ok()
+    }
+
     /// Data, to stdout.
     async fn print(&mut self, text: &str) {
         // A client that has gone away is noticed by `gone`; an unread answer is no failure.
@@ -610,6 +715,8 @@ impl Env<'_> {
         &mut self,
         change: impl AsyncFnOnce(mpsc::Sender<Event>) -> Result<T, DeployError>,
     ) -> Result<T, Failure> {
+        // What was narrated before may have waited for the client.
+        self.still_may()?;
         let (events, mut told_of) = mpsc::channel(EVENTS_MAX);
         let tell = async {
             while let Some(event) = told_of.recv().await {
@@ -647,6 +754,7 @@ mod tests {
         check("config:set A=1 -a shop", "config:set shop A=1");
         check("config:set --app=shop A=1", "config:set shop A=1");
         check("ps --app shop --json", "ps shop --json");
+        check("ps --json -a", "ps --json -a");
         check(
             "run -e A=1 -a shop -- ls -a x",
             "run shop -e A=1 -- ls -a x",

@@ -93,9 +93,7 @@ impl List {
         let runs: Vec<_> = instances.iter().filter(|i| is_run(&i.name)).collect();
         if !runs.is_empty() {
             _ = writeln!(text, "=== run: one-off processes ({})\n", runs.len());
-            for run in runs {
-                _ = writeln!(text, "{}: {}", line(run).trim_end(), run.command);
-            }
+            text.extend(runs.into_iter().map(run_line));
         }
         if text.is_empty() {
             env.narrate(&format!(
@@ -123,6 +121,10 @@ fn line(instance: &InstanceStatus) -> String {
     .trim_end()
     .to_owned()
         + "\n"
+}
+
+pub(super) fn run_line(run: &InstanceStatus) -> String {
+    format!("{}: {}\n", line(run).trim_end(), run.command)
 }
 
 /// One that somebody has started: `run.1234`.

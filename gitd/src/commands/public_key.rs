@@ -2,7 +2,6 @@
 
 use release::UserName;
 use russh::keys::{HashAlg, PublicKey};
-use tokio::io::AsyncReadExt;
 
 use super::Env;
 use crate::errors::{Failure, USAGE};
@@ -20,13 +19,7 @@ pub struct PublicKeyLine {
 }
 
 pub(super) async fn read(env: &mut Env<'_>) -> Result<PublicKeyLine, Failure> {
-    let mut text = String::new();
-    let stdin = &mut env.io.stdin;
-    stdin
-        .take(KEY_BYTES_MAX)
-        .read_to_string(&mut text)
-        .await
-        .map_err(|_| Failure::new("what came on stdin is no public key").status(USAGE))?;
+    let text = env.input(KEY_BYTES_MAX).await?;
     PublicKeyLine::parse(&text)
 }
 

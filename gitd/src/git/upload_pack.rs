@@ -11,6 +11,7 @@ mod fetch;
 mod filter;
 mod request;
 mod select;
+mod turns;
 mod v0;
 mod v2;
 mod wire;
@@ -21,7 +22,6 @@ use gix_hash::ObjectId;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     runtime::Handle,
-    sync::Semaphore,
     task,
 };
 
@@ -33,11 +33,10 @@ use super::{
     pkt_line,
 };
 use crate::gone::Gone;
+use turns::Turns;
 use wire::Wire;
 
-/// Each holds a thread while its client thinks; pushes and builds need some too.
-const FETCHES_MAX: usize = 64;
-static FETCHES: Semaphore = Semaphore::const_new(FETCHES_MAX);
+static TURNS: Turns = Turns::new();
 
 /// Called for each object found; an error ends the search.
 type Tick<'t> = dyn FnMut(usize) -> Result<(), UploadError> + 't;
@@ -119,9 +118,10 @@ impl From<WriteError> for UploadError {
     }
 }
 
-/// Serves one clone or fetch. The client has been told of an error that is its own.
+/// Serves one clone or fetch of a user. The client has been told of an error that is its own.
 pub async fn upload_pack(
     repo: &Repo,
+    user: &str,
     version: Version,
     input: Box<dyn AsyncRead + Send + Unpin>,
     output: Box<dyn AsyncWrite + Send + Unpin>,
@@ -135,7 +135,7 @@ pub async fn upload_pack(
         in_pack: false,
     };
     let _turn = tokio::select! {
-        turn = FETCHES.acquire() => turn,
+        turn = TURNS.take(user) => turn,
         () = gone.wait() => return Err(UploadError::Gone),
     };
     let mut session = Session {

@@ -1,36 +1,14 @@
 //! Clients that are not stock git: libgit2 (as pygit2) with its own SSH, dulwich over stock ssh, and git-lfs.
 
-use std::{
-    env,
-    path::PathBuf,
-    process::{Command, Stdio},
-};
+use std::{env, process::Command};
 
-use crate::common::{TestServer, Work, run, text};
-
-const PYTHON: &str = "GIT_CLIENTS_PYTHON";
-
-/// A Python that has both packages. `.ci/run` makes one; elsewhere these tests are for who has it.
-fn python(package: &str) -> Option<PathBuf> {
-    let python = PathBuf::from(env::var_os(PYTHON).unwrap_or_else(|| "python3".into()));
-    let has = Command::new(&python)
-        .args(["-c", &format!("import {package}")])
-        .stderr(Stdio::null())
-        .status()
-        .is_ok_and(|status| status.success());
-    assert!(
-        has || env::var_os("CI").is_none(),
-        "${PYTHON} must name a Python with pygit2 and dulwich; .ci/run makes it"
-    );
-    has.then_some(python)
-}
+use crate::common::{TestServer, Work, run, text, tool};
 
 /// The script clones, commits, pushes, and fetches what somebody else pushed; then it pushes a branch, and deletes it.
 fn check(package: &str, script: &str) {
-    let Some(python) = python(package) else {
-        eprintln!("skipped: no Python with {package}");
+    if tool("python").is_none() {
         return;
-    };
+    }
     let server = TestServer::start();
     let work = Work::new(&server, "shop");
     for n in 0..20 {
@@ -42,7 +20,8 @@ fn check(package: &str, script: &str) {
 
     let dir = tempfile::tempdir().expect("temporary directory");
     let step = |step: &str, expected: &str| {
-        let output = run(Command::new(&python)
+        let mut python = tool("python").expect("it was there");
+        let output = run(python
             .args(["-c", script, step])
             .arg(format!(
                 "ssh://git@127.0.0.1:{}/shop",

@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    fs,
+    env, fs,
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
@@ -562,6 +562,18 @@ pub(crate) fn run(command: &mut Command) -> Output {
 
 pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// From PyPI; `.ci/run` installs them.
+pub(crate) fn tool(name: &str) -> Option<Command> {
+    let Some(folder) = env::var_os("SLIPWAY_SSH_TOOLS") else {
+        assert!(
+            env::var_os("CI").is_none(),
+            "SLIPWAY_SSH_TOOLS does not name the folder of `{name}`"
+        );
+        return None;
+    };
+    Some(Command::new(Path::new(&folder).join(name)))
 }
 
 pub(crate) fn wait_until(what: &str, mut done: impl FnMut() -> bool) {

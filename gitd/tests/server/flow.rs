@@ -2,7 +2,7 @@
 
 use std::process::Stdio;
 
-use crate::common::{TestServer, outcome, run, text, wait_until};
+use crate::common::{TestServer, Work, outcome, run, text, wait_until};
 
 /// Far more than may wait on the server.
 const MUCH: u64 = 150_000_000;
@@ -80,4 +80,21 @@ fn keys_are_renewed_in_the_middle_of_it() {
         .stdin(much(&server)));
     assert_eq!(output.stdout.len() as u64, MUCH);
     assert!(output.stdout.iter().all(|byte| *byte == 0));
+}
+
+#[test]
+fn keys_are_renewed_in_the_middle_of_a_push() {
+    let server = TestServer::start();
+    let work = Work::new(&server, "big");
+    work.ok(&["config", "core.compression", "0"]);
+    let mut random = std::fs::File::open("/dev/urandom").expect("opens");
+    let mut file = std::fs::File::create(work.path().join("random")).expect("makes");
+    std::io::copy(&mut std::io::Read::take(&mut random, 48 << 20), &mut file).expect("writes");
+    let head = work.commit("random");
+    let ssh = format!("{} -o RekeyLimit=16M", work.ssh);
+    run(work
+        .git(&["push", "-q", "slipway", "main"])
+        .env("GIT_SSH_COMMAND", ssh));
+    assert_eq!(server.head("big", "main"), Some(head));
+    server.check("big");
 }

@@ -316,7 +316,7 @@ fn strangers_in_the_doorway_keep_nobody_out() {
     // The first of them were pushed out.
     let mut first = &strangers[0];
     first
-        .set_read_timeout(Some(Duration::from_secs(20)))
+        .set_read_timeout(Some(Duration::from_secs(60)))
         .expect("sets");
     let mut seen = Vec::new();
     _ = first.read_to_end(&mut seen);

@@ -9,10 +9,15 @@ struct Pair {
     server: TestServer,
     stock: tempfile::TempDir,
     work: Work,
+    protocol: String,
 }
 
 impl Pair {
     fn new() -> Self {
+        Self::of_protocol(2)
+    }
+
+    fn of_protocol(version: u8) -> Self {
         let server = TestServer::start();
         let stock = tempfile::tempdir().expect("temporary directory");
         run(git_in(stock.path()).args(["init", "-q", "--bare", "."]));
@@ -26,6 +31,7 @@ impl Pair {
             server,
             stock,
             work,
+            protocol: format!("protocol.version={version}"),
         };
         pair.remotes(&pair.work);
         pair
@@ -46,12 +52,9 @@ impl Pair {
 
     fn push_from(&self, work: &Work, args: &[&str]) {
         let push = |remote: &str| {
-            let all: Vec<&str> = ["push", "--porcelain", remote]
-                .iter()
-                .chain(args)
-                .copied()
-                .collect();
-            let (code, said) = outcome(&mut work.git(&all));
+            let mut git = work.git(&["-c", &self.protocol]);
+            git.args(["push", "--porcelain", remote]).args(args);
+            let (code, said) = outcome(&mut git);
             (
                 code,
                 said.lines().filter_map(status).collect::<Vec<_>>(),
@@ -122,7 +125,26 @@ fn branches_tags_and_what_is_in_the_packs() {
     pair.push(&[":refs/tags/light", ":refs/heads/older"]);
     pair.push(&[":refs/heads/never-there"]);
     pair.push(&["main:refs/notes/x", "main^{tree}:refs/tags/tree"]);
+    // A name cannot be a folder of names as well.
+    pair.push(&["main:refs/heads/a/b", "main:refs/heads/a"]);
+    pair.push(&[":refs/heads/a/b"]);
+    pair.push(&["main~1:refs/heads/a"]);
+    pair.push(&["--tags"]);
     pair.server.check("shop");
+}
+
+/// There is no push in protocol 2; who asks for it gets the one that there is.
+#[test]
+fn every_protocol() {
+    for version in [0, 1, 2] {
+        let pair = Pair::of_protocol(version);
+        pair.work.commit("one");
+        pair.push(&["main", "main:refs/tags/t"]);
+        pair.work.commit("two");
+        pair.push(&["main", "+main:refs/tags/t", "main^{tree}:refs/heads/tree"]);
+        pair.push(&[":refs/tags/t"]);
+        pair.server.check("shop");
+    }
 }
 
 #[test]

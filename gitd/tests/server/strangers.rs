@@ -9,7 +9,7 @@ use std::{
 
 use gitd::ssh::Policy;
 
-use crate::common::{TestServer, outcome, run, text};
+use crate::common::{TestServer, outcome, run, text, tool};
 
 /// Longest wait of a test for something that is cut much earlier.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -28,7 +28,8 @@ fn three_hundred_idle_sockets_keep_nobody_out() {
 #[test]
 fn a_handshake_in_drops_is_cut() {
     let server = TestServer::with_policy(Policy {
-        authentication_max: Duration::from_secs(2),
+        // Enough for the login at the end on a busy machine.
+        authentication_max: Duration::from_secs(10),
         ..Policy::default()
     });
     let cut = |send: &dyn Fn(&mut TcpStream) -> std::io::Result<()>| {
@@ -45,10 +46,12 @@ fn a_handshake_in_drops_is_cut() {
             }
         }
     };
-    // A version line that does not end, bytes of a first packet, and nothing.
-    cut(&|socket| socket.write_all(b"S"));
-    cut(&|socket| socket.write_all(b"SSH-2.0-x\r\n\0"));
-    cut(&|_| Ok(()));
+    // A version line that does not end, bytes of a first packet, and nothing; at the same time.
+    std::thread::scope(|threads| {
+        threads.spawn(|| cut(&|socket| socket.write_all(b"S")));
+        threads.spawn(|| cut(&|socket| socket.write_all(b"SSH-2.0-x\r\n\0")));
+        threads.spawn(|| cut(&|_| Ok(())));
+    });
     assert_eq!(
         outcome(&mut server.ssh(&["-b", "127.0.0.2"], &["status", "6"])).0,
         6
@@ -72,18 +75,21 @@ fn who_fails_again_and_again_waits_and_others_do_not() {
     };
     let login = |from: &str| outcome(&mut server.ssh(&["-b", from], &["status", "6"]));
     assert_eq!(login("127.0.0.2").0, 6);
-    for from in ["127.0.0.2", "127.0.0.9"] {
-        (0..6).for_each(|_| assert_eq!(fail(from), 255));
+    let turned_away = |address: &str| {
+        let mut said = String::new();
+        _ = from(address, &server).read_to_string(&mut said);
+        said.starts_with("Too many failed logins")
+    };
+    (0..6).for_each(|_| assert_eq!(fail("127.0.0.9"), 255));
+    // Failures are forgotten with time, of which a busy machine takes much.
+    let start = Instant::now();
+    while !turned_away("127.0.0.2") {
+        assert!(start.elapsed() < PATIENCE, "still let in");
+        std::thread::scope(|threads| {
+            (0..12).for_each(|_| _ = threads.spawn(|| fail("127.0.0.2")));
+        });
     }
-    let (code, _) = login("127.0.0.2");
-    assert_eq!(code, 255);
-    let mut turned_away = String::new();
-    let mut socket = from("127.0.0.2", &server);
-    _ = socket.read_to_string(&mut turned_away);
-    assert!(
-        turned_away.starts_with("Too many failed logins"),
-        "{turned_away}"
-    );
+    assert_eq!(login("127.0.0.2").0, 255);
     assert_eq!(login("127.0.0.3").0, 6);
     // An office may fail as often as it likes.
     assert_eq!(login("127.0.0.9").0, 6);
@@ -122,18 +128,6 @@ fn an_identity_that_was_only_offered_is_not_taken() {
         "{said}"
     );
     assert!(code == 0 && said.contains("hello bob"), "{said}");
-}
-
-/// From PyPI; `.ci/run` installs them.
-fn tool(name: &str) -> Option<Command> {
-    let Some(folder) = std::env::var_os("SLIPWAY_SSH_TOOLS") else {
-        assert!(
-            std::env::var_os("CI").is_none(),
-            "SLIPWAY_SSH_TOOLS does not name the folder of `{name}`"
-        );
-        return None;
-    };
-    Some(Command::new(std::path::Path::new(&folder).join(name)))
 }
 
 /// Paramiko: a command with input, thirty one after the other, ten channels at a time and no more, no forwarding, no file transfer.

@@ -18,19 +18,19 @@ pub struct Grant {
 
 impl Ledger {
     /// The highest role that the holder has on the app. `None` also when there is no such app.
-    pub fn role_on(&self, app: &AppName, holder: &Holder) -> Result<Option<Role>, LedgerError> {
+    pub fn role_on(&self, app: i64, holder: &Holder) -> Result<Option<Role>, LedgerError> {
         let doing = "look the role up";
         let connection = self.lock();
         let (user, id, role) = split(holder);
         let mut query = connection
             .prepare(
-                "SELECT grants.role FROM apps JOIN grants ON grants.app = apps.id WHERE apps.name = ?1
-                 AND (grants.user = ?2 OR grants.team IN (SELECT team FROM members WHERE user = ?2))
-                 UNION ALL SELECT ?4 FROM apps WHERE name = ?1 AND id = ?3",
+                "SELECT role FROM grants WHERE app = ?1
+                 AND (user = ?2 OR team IN (SELECT team FROM members WHERE user = ?2))
+                 UNION ALL SELECT ?4 FROM apps WHERE id = ?1 AND id = ?3",
             )
             .doing(doing)?;
         let roles = query
-            .query_map(params![app.as_str(), user, id, role], |row| parsed(row, 0))
+            .query_map(params![app, user, id, role], |row| parsed(row, 0))
             .doing(doing)?;
         let roles: Vec<Role> = roles.collect::<rusqlite::Result<_>>().doing(doing)?;
         Ok(roles.into_iter().max())
@@ -148,7 +148,7 @@ mod tests {
         ledger
             .create_app(&"blog".parse().unwrap(), "nobody")
             .unwrap();
-        let role = |name: &str| ledger.role_on(&shop, &Holder::User(name.into())).unwrap();
+        let role = |name: &str| ledger.role_on(id, &Holder::User(name.into())).unwrap();
         let apps = |holder| ledger.apps_of(&holder).unwrap().len();
         assert_eq!(role("ann"), Some(Role::Owner));
         assert_eq!((role("bob"), role("nobody")), (None, None));
@@ -180,7 +180,7 @@ mod tests {
             id,
             role: Role::Deployer,
         };
-        let by_key = |id| ledger.role_on(&shop, &deploy_key(id)).unwrap();
+        let by_key = |of| ledger.role_on(id, &deploy_key(of)).unwrap();
         assert_eq!((by_key(id), by_key(id + 1)), (Some(Role::Deployer), None));
         assert_eq!(apps(deploy_key(id)), 1);
         for (wrong, expected) in [("eve", "user"), ("@web", "team")] {
@@ -192,7 +192,11 @@ mod tests {
 
         // A new app of the same name is another app.
         ledger.destroy_app(id).unwrap();
-        ledger.create_app(&shop, "nobody").unwrap();
+        let now = ledger.create_app(&shop, "nobody").unwrap().id;
         assert_eq!((role("ann"), by_key(id)), (None, None));
+        assert_eq!(ledger.role_on(now, &deploy_key(id)).unwrap(), None);
+        assert_eq!(ledger.app_id(&shop).unwrap(), Some(now));
+        assert_eq!(ledger.app_name(id).unwrap(), None);
+        assert_eq!(ledger.app_name(now).unwrap(), Some(shop));
     }
 }

@@ -51,6 +51,28 @@ impl Ledger {
         find(&self.lock(), name)
     }
 
+    /// Which app has the name.
+    pub fn app_id(&self, name: &AppName) -> Result<Option<i64>, LedgerError> {
+        self.lock()
+            .query_row(
+                "SELECT id FROM apps WHERE name = ?1",
+                [name.as_str()],
+                |row| row.get(0),
+            )
+            .optional()
+            .doing("look the app up")
+    }
+
+    /// Which name the app has by now. `None`: it is gone.
+    pub fn app_name(&self, id: i64) -> Result<Option<AppName>, LedgerError> {
+        self.lock()
+            .query_row("SELECT name FROM apps WHERE id = ?1", [id], |row| {
+                parsed(row, 0)
+            })
+            .optional()
+            .doing("look the app up")
+    }
+
     /// `by` becomes its owner, if there is a user of that name.
     pub(crate) fn create_app(&self, name: &AppName, by: &str) -> Result<App, LedgerError> {
         let created_at = now();

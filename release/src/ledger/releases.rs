@@ -164,7 +164,7 @@ impl Ledger {
 
     /// Those of each app's newest releases that `keep` different images were made for, of the current and pending ones,
     /// and of the newest one if it failed: it may be tried again.
-    pub(crate) fn images_kept(&self, keep: usize) -> Result<Vec<Digest>, LedgerError> {
+    pub fn images_kept(&self, keep: usize) -> Result<Vec<Digest>, LedgerError> {
         let doing = "list the images";
         let connection = self.lock();
         let mut query = connection

@@ -80,7 +80,7 @@ pub(crate) fn never_binds(world: World) {
     };
     assert!((10_000..30_000).contains(port) && listens_on.is_empty());
     assert_eq!(error.last_lines(), ["waiting"]);
-    assert!(world.log(&app).contains("heroku[web.1]: Error R10 (Boot timeout) -> Web process failed to bind to $PORT within 3 seconds of launch\n"));
+    assert!(world.log(&app).contains("heroku[web.1]: Error R10 (Boot timeout) -> Web process failed to bind to $PORT within 8 seconds of launch\n"));
     let elsewhere = format!("export PORT=$((PORT + 20000))\necho $PORT\n{}", server("x"));
     let error = world.deploy(&app, &[("web", &elsewhere)]).0.unwrap_err();
     let other = error.last_lines()[0].clone();

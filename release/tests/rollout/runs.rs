@@ -57,16 +57,19 @@ pub(crate) fn detached(world: World) {
 
 pub(crate) fn stopped(world: World) {
     let app = deployed(&world);
-    let polite = "trap 'echo bye; exit 0' TERM; while :; do sleep 0.05; done";
-    let deaf = "trap '' TERM; while :; do sleep 0.05; done";
+    let polite = "trap 'echo bye; exit 0' TERM; echo polite; while :; do sleep 0.05; done";
+    let deaf = "trap '' TERM; echo deaf; while :; do sleep 0.05; done";
     let names = [polite, deaf].map(|line| start(&world, &app, line, RunOptions::default()));
     let up: Vec<_> = runs(&world, &app);
     assert_eq!(up.len(), 2);
     assert!(up.iter().all(|(_, state)| state == "up"), "{up:?}");
     let instances = world.apps.instances(&app).unwrap();
     assert!(instances.iter().all(|one| one.memory_bytes.is_some()));
-    // A shell may need a moment to set its trap.
-    std::thread::sleep(Duration::from_millis(300));
+    until("their traps are set", || {
+        let log = world.log(&app);
+        log.contains(&format!("app[{}]: polite\n", names[0]))
+            && log.contains(&format!("app[{}]: deaf\n", names[1]))
+    });
     for name in &names {
         world.apps.stop_run(&app, name).unwrap();
     }

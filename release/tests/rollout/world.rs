@@ -23,7 +23,7 @@ use router::{AppLine, Router, Table};
 use tokio::{runtime::Runtime, sync::mpsc};
 
 pub(crate) const DOMAIN: &str = "test";
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(90);
 
 pub(crate) struct World {
     pub(crate) dir: PathBuf,
@@ -71,7 +71,7 @@ impl World {
             stack,
             routes: routes.clone(),
             domain: DOMAIN.into(),
-            boot_timeout: Duration::from_secs(3),
+            boot_timeout: Duration::from_secs(8),
             stop_grace: Duration::from_secs(2),
             drain_max: Duration::from_secs(5),
             instance_limits: Limits {

@@ -212,8 +212,8 @@ fn h28_silence_of_the_client() {
 #[test]
 fn every_byte_of_the_client_gives_it_more_time() {
     let world = World::with(timeouts(|t| {
-        t.idle = Duration::from_millis(600);
-        t.first_byte = Duration::from_millis(600);
+        t.idle = Duration::from_secs(2);
+        t.first_byte = Duration::from_secs(2);
     }));
     let (app, requests) = App::recording();
     world.route(&[&app.endpoint]);
@@ -222,7 +222,8 @@ fn every_byte_of_the_client_gives_it_more_time() {
         "POST / HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 10\r\n\r\n"
     ));
     for _ in 0..10 {
-        std::thread::sleep(Duration::from_millis(100));
+        // All together longer than the router waits.
+        std::thread::sleep(Duration::from_millis(250));
         client.send("x");
     }
     assert_eq!(client.response().status(), 200);

@@ -37,7 +37,7 @@ fn heads_have_a_size() {
 
 #[test]
 fn a_head_that_drips_is_cut_off() {
-    let world = World::with(timeouts(|t| t.head = Duration::from_millis(400)));
+    let world = World::with(timeouts(|t| t.head = Duration::from_millis(1500)));
     let app = App::answering(|_| ok("ok"));
     world.route(&[&app.endpoint]);
     for begun in ["", "G", "GET / HTTP/1.1\r\nHost: "] {

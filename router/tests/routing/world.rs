@@ -14,7 +14,7 @@ use std::{
 use router::{AppLine, Backend, Config, Endpoint, NoBackend, Route, Router, Table, Timeouts};
 
 /// For anything that must happen; a test that waits so long has failed.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
 pub(crate) const HOST: &str = "shop.test";
 

@@ -1,0 +1,110 @@
+//! What a copy of the store is made of, while others build and collect garbage, and what a copied one needs to be one.
+
+use std::{
+    fs::{self, File, Metadata},
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+};
+
+use rustix::{
+    fs::{FlockOperation, flock},
+    io::Errno,
+};
+
+use super::{Doing as _, Store, StoreError, set_mtimes, sync};
+use crate::{
+    Digest, ImageConfig,
+    layer::{Owner, Plan},
+    sandbox::{SANDBOX_ID, host_ids},
+};
+
+const ROOT: Owner = Owner { uid: 0, gid: 0 };
+const SANDBOX: Owner = Owner {
+    uid: SANDBOX_ID,
+    gid: SANDBOX_ID,
+};
+
+/// While it is there, no process removes an image or a layer. The kernel gives it back, also after a crash.
+#[derive(Debug)]
+pub struct Kept {
+    _lock: File,
+}
+
+impl Store {
+    /// Waits while garbage is being collected.
+    pub fn keep(&self) -> Result<Kept, StoreError> {
+        let (lock, path) = self.removal_lock()?;
+        flock(&lock, FlockOperation::LockShared).doing("lock", &path)?;
+        Ok(Kept { _lock: lock })
+    }
+
+    /// The turn of whoever removes something.
+    pub(super) fn removing(&self) -> Result<File, StoreError> {
+        let (lock, path) = self.removal_lock()?;
+        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) => Err(StoreError::Kept),
+            result => result.doing("lock", &path).map(|()| lock),
+        }
+    }
+
+    fn removal_lock(&self) -> Result<(File, PathBuf), StoreError> {
+        let path = self.root.join("removal.lock");
+        let lock = File::create(&path).doing("open", &path)?;
+        Ok((lock, path))
+    }
+
+    /// The layers of an image, from the bottom up, that are there.
+    pub fn layers_present(&self, image: &Digest) -> Result<Vec<Digest>, StoreError> {
+        let config = ImageConfig::from_json(&self.image_json(image)?)
+            .map_err(|_| StoreError::Damaged(*image))?;
+        let layers = config.layers.iter().map(|layer| layer.diff_id);
+        Ok(layers.filter(|layer| self.layer(layer).is_some()).collect())
+    }
+
+    /// The image's configuration, where it belongs in a store whose root is called `root`.
+    pub fn plan_image(&self, image: &Digest, root: &Path) -> Result<Plan, StoreError> {
+        self.plan(&self.image_file(image), root)
+    }
+
+    pub fn plan_layer(&self, layer: &Digest, root: &Path) -> Result<Plan, StoreError> {
+        let path = self.layer(layer).ok_or(StoreError::NoLayer(*layer))?;
+        self.plan(&path, root)
+    }
+
+    fn plan(&self, path: &Path, root: &Path) -> Result<Plan, StoreError> {
+        let mut plan = Plan::default();
+        let below = path.strip_prefix(&self.root).unwrap_or(path);
+        plan.settled_tree(path, &root.join(below), &copied_owner)
+            .doing("read", path)?;
+        Ok(plan)
+    }
+
+    /// After its folders have been copied into place by others: times as they were, and all of it on disk.
+    pub fn settle(root: &Path) -> Result<(), StoreError> {
+        let layers = root.join("layers");
+        if layers.exists() {
+            for layer in fs::read_dir(&layers).doing("read", &layers)? {
+                set_mtimes(&layer.doing("read", &layers)?.path())?;
+            }
+        }
+        sync(root)
+    }
+}
+
+/// Which host uid stands for a sandbox depends on who runs us, so a copy says what it is inside.
+fn copied_owner(metadata: &Metadata) -> Owner {
+    if metadata.uid() == host_ids().0 {
+        SANDBOX
+    } else {
+        ROOT
+    }
+}
+
+/// What [`Store::plan_layer`] has written, on this host.
+pub fn original_owner(copied: Owner) -> Owner {
+    if copied != SANDBOX {
+        return ROOT;
+    }
+    let (uid, gid) = host_ids();
+    Owner { uid, gid }
+}

@@ -1,0 +1,198 @@
+//! Who may do what, against those who try for more.
+
+use std::collections::BTreeSet;
+
+use crate::{pushes::slow_app, server::Server};
+
+/// A user with a key of their own: `as_NAME` is their ssh, also for git.
+fn user(server: &Server, name: &str) {
+    server
+        .sh(&format!(
+            "ssh-keygen -q -t ed25519 -N '' -C {name} -f ~/.ssh/{name}
+             sed 's/id_ed25519/{name}/' ~/.ssh/config > ~/.ssh/{name}.config
+             printf '#!/bin/sh\\nexec ssh -F ~/.ssh/{name}.config \"$@\"\\n' > as_{name}; chmod +x as_{name}
+             ssh slipway users:add {name}; ssh slipway keys:add --user {name} < ~/.ssh/{name}.pub"
+        ))
+        .ok();
+}
+
+/// The examples of help, of all commands that take an app.
+fn examples(server: &Server) -> Vec<String> {
+    let overview = server.ssh("help").ok();
+    let usages = overview.lines().filter(|line| line.starts_with("  "));
+    let taking_an_app: BTreeSet<String> = usages
+        // What the command is about follows behind.
+        .filter(|usage| {
+            usage
+                .split_whitespace()
+                .take(2)
+                .any(|word| word.contains("APP"))
+        })
+        .filter_map(|usage| usage.split_whitespace().next().map(str::to_owned))
+        .collect();
+    assert!(taking_an_app.len() > 40, "{overview}");
+    let topics: BTreeSet<&str> = overview
+        .lines()
+        .filter_map(|line| line.strip_prefix("  ")?.split([' ', ':']).next())
+        .collect();
+    let topics: Vec<&str> = topics.into_iter().collect();
+    let help = server
+        .sh(&format!(
+            "for topic in {}; do ssh slipway help $topic; done",
+            topics.join(" ")
+        ))
+        .ok();
+    let of_an_app = |line: &&str| {
+        let command = line.split(' ').next().unwrap_or_default();
+        let words = line.split(' ').any(|word| word == "shop");
+        words && (taking_an_app.contains(command) || line.contains("--app "))
+    };
+    let examples = help.lines().filter_map(|line| line.strip_prefix("  "));
+    let examples: Vec<String> = examples
+        .filter(of_an_app)
+        // Where its input comes from, and what is for the caller's own shell, does not matter.
+        .map(|line| {
+            ["<", ">", ";"]
+                .iter()
+                .fold(line, |line, end| line.split(end).next().unwrap_or(line))
+        })
+        .map(|line| line.trim_end().to_owned())
+        .collect();
+    let without_one = taking_an_app.iter().filter(|command| {
+        let is_it = |line: &String| line.split(' ').next() == Some(command);
+        !examples.iter().any(is_it)
+    });
+    let plain: Vec<String> = without_one.map(|name| format!("{name} shop")).collect();
+    examples.into_iter().chain(plain).collect()
+}
+
+#[test]
+fn for_every_command_a_forbidden_app_is_one_that_is_not_there() {
+    let server = Server::start();
+    user(&server, "grace");
+    server.ssh("apps:create hidden").ok();
+    let examples = examples(&server);
+    let answers = |app: &str| {
+        let lines: Vec<String> = examples
+            .iter()
+            .map(|line| line.replace("shop", app))
+            .collect();
+        let lines = lines.join("\n");
+        let said = server.sh(&format!(
+            "while IFS= read -r line; do ./as_grace slipway \"$line\" < /dev/null; echo \"$? of $line\"; done <<'END'\n{lines}\nEND"
+        ));
+        said.ok().replace(app, "APP")
+    };
+    let hidden = answers("hidden");
+    assert_eq!(hidden, answers("absent"));
+    let no_app = no_app("APP");
+    let denied = hidden.matches(&no_app);
+    assert_eq!(denied.count(), examples.len(), "{hidden}");
+    let failed = hidden.lines().filter(|line| line.starts_with("1 of "));
+    assert_eq!(failed.count(), examples.len(), "{hidden}");
+}
+
+#[test]
+fn git_keeps_to_the_roles_too() {
+    let server = Server::start();
+    user(&server, "grace");
+    server.ssh("apps:create hidden").ok();
+    server
+        .sh("git init -q repo; git -C repo commit -q --allow-empty -m one")
+        .ok();
+    let git = |line: &str| server.sh(&format!("GIT_SSH_COMMAND=$PWD/as_grace git -C repo {line}"));
+    let fetched = |app: &str| {
+        let said = git(&format!("ls-remote slipway:{app}"));
+        said.fails(128).replace(app, "APP")
+    };
+    let hidden = fetched("hidden");
+    assert!(hidden.contains(&no_app("APP")), "{hidden}");
+    assert_eq!(hidden, fetched("absent"));
+    let push = "push slipway:hidden HEAD:main";
+    let pushed = git(push).fails(128);
+    assert!(pushed.contains(&no_app("hidden")), "{pushed}");
+
+    server.ssh("access:add hidden grace viewer").ok();
+    git("ls-remote slipway:hidden").ok();
+    let pushed = git(push).fails(128);
+    let takes = "you are a viewer of `hidden`, and this takes a deployer";
+    assert!(pushed.contains(takes), "{pushed}");
+
+    // There is nothing to build, but an app now, and the record of who made it stays with it.
+    git("push slipway:made HEAD:main").fails(1);
+    server.sh("./as_grace slipway apps:rename made other").ok();
+    let audit = server.ssh("audit other").ok();
+    for what in ["create by push", "push", "apps:rename made other"] {
+        let is_told = |line: &str| line.contains(" grace ") && line.contains(what);
+        assert!(audit.lines().any(is_told), "{what}: {audit}");
+    }
+}
+
+fn no_app(name: &str) -> String {
+    format!("there is no app `{name}`, or you have no access to it")
+}
+
+/// Whoever waits for a turn under a name that they then give up has no rights on the next app of that name.
+#[test]
+fn a_name_that_changes_hands_takes_no_rights_along() {
+    let server = Server::start();
+    user(&server, "grace");
+    slow_app(&server, "name");
+    server.sh("cp -r name again").ok();
+    let first =
+        server.sh_beside("export GIT_SSH_COMMAND=$PWD/as_grace; push name 2>&1 | tee first.txt");
+    server.sh("eventually grep building first.txt").ok();
+    let queued = |what: &str| {
+        server
+            .sh(&format!(
+                "eventually bash -c 'ssh slipway audit name | grep -q \"{what}.*unfinished\"'"
+            ))
+            .ok();
+    };
+    let rename = server.sh_beside("./as_grace slipway apps:rename name mine");
+    queued("apps:rename");
+    let destroy = server.sh_beside("./as_grace slipway apps:destroy name --confirm name");
+    queued("apps:destroy");
+    let second = server.sh_beside(
+        "export GIT_SSH_COMMAND=$PWD/as_grace; git -C again commit -q --allow-empty -m second; git -C again push slipway main 2>&1 | tee second.txt",
+    );
+    server.sh("eventually grep -i waiting second.txt").ok();
+    server.sh("eventually ssh slipway apps:create name").ok();
+
+    first.wait().ok();
+    rename.wait().ok();
+    let no_longer = no_app("name");
+    let destroyed = destroy.wait().fails(1);
+    assert!(destroyed.contains(&no_longer), "{destroyed}");
+    let pushed = second.wait().fails(1);
+    assert!(pushed.contains(&no_longer), "{pushed}");
+    assert_eq!(server.ssh("apps").ok(), "mine\nname\n");
+    assert_eq!(server.sh("ssh slipway releases name 2>/dev/null").ok(), "");
+}
+
+/// A change is not made with rights that were lost before all its input was there.
+#[test]
+fn a_role_that_is_lost_while_input_is_awaited_changes_nothing() {
+    let server = Server::start();
+    user(&server, "grace");
+    server.ssh("apps:create shop").ok();
+    server.ssh("access:add shop grace operator").ok();
+    let said = server
+        .sh(
+            "mkfifo held; ./as_grace slipway config:edit shop < held & edit=$!
+             exec 3> held; echo A=1 >&3
+             eventually bash -c 'ssh slipway audit shop | grep -q \"config:edit.*unfinished\"'
+             ssh slipway access:remove shop grace
+             wait $edit; echo \"status $?\"; exec 3>&-
+             ssh slipway config shop; ssh slipway audit shop | grep config:edit",
+        )
+        .ok();
+    assert!(said.contains("your access was taken away"), "{said}");
+    assert!(said.contains("status 77"), "{said}");
+    assert!(!said.contains("A="), "{said}");
+    assert!(
+        said.lines()
+            .any(|line| line.contains("config:edit") && !line.ends_with("ok")),
+        "{said}"
+    );
+}
