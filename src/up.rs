@@ -160,7 +160,7 @@ async fn serve(args: Args) -> Result<(), Box<dyn Error>> {
         let apps = apps.clone();
         async move { apps.keep_router_log(lines_kept).await }
     });
-    let tidying = tokio::spawn(tidy(apps.clone()));
+    let tidying = tokio::spawn(tidy(apps.clone(), Arc::clone(&context)));
     let resting = tokio::spawn(rest::when_idle());
     let stopped = async {
         stop().await;
@@ -178,12 +178,15 @@ async fn serve(args: Args) -> Result<(), Box<dyn Error>> {
 }
 
 /// Gives back, now and then, what no release needs any more.
-async fn tidy(apps: Arc<Apps>) {
+async fn tidy(apps: Arc<Apps>, context: Arc<Context>) {
     loop {
         // First the wait: at a start there is more urgent work.
         tokio::time::sleep(TIDY_EVERY).await;
-        let apps = apps.clone();
-        let collect = move || apps.collect_garbage(release::IMAGES_KEPT);
+        let (apps, context) = (apps.clone(), context.clone());
+        let collect = move || {
+            context.remove_old_failed_builds();
+            apps.collect_garbage(release::IMAGES_KEPT)
+        };
         if let Ok(Err(error)) = tokio::task::spawn_blocking(collect).await {
             tracing::error!(error = gitd::chain(&error), "cannot tidy the content store");
         }

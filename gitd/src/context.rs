@@ -17,10 +17,11 @@ use release::{App, AppName, Apps, AuditEntry, Holder, LedgerError, Outcome, Role
 use tokio::time::timeout;
 
 use crate::{
-    Caller, Gone, Io, Platform, Proof, RepoPath,
+    Caller, Gone, Io, Platform, Proof, RepoPath, Status,
     access::{self, Denied, Directory, Need, Pass},
     commands,
     errors::{chain, one_line},
+    failed_builds::FailedBuilds,
     git::{Limits, Repo},
     landing::AppLanding,
     output,
@@ -33,7 +34,7 @@ const DEPLOYS_END_MAX: Duration = Duration::from_secs(10);
 /// What an operator sets.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Holds `repos/`, `builds/`, `cache/`.
+    /// Holds `repos/`, `builds/`, `cache/`, `failed/`.
     pub data: PathBuf,
     /// Apps are served as `http://<app>.<domain>:<http_port>`.
     pub domain: String,
@@ -55,6 +56,7 @@ pub struct Context {
     /// Of the buildpacks that apps name: whoever pushes has not been given our credentials.
     pub(crate) sources: Sources,
     pub(crate) queue: Arc<Queue>,
+    pub(crate) failed_builds: FailedBuilds,
     limits: Limits,
     directory: RwLock<Directory>,
 }
@@ -70,7 +72,9 @@ impl Context {
             client: Client::for_others(Reach::public_and(settings.fetch_from.clone())),
             installed: builder.buildpacks.clone(),
         };
+        let failed = settings.data.join("failed");
         Ok(Self {
+            failed_builds: FailedBuilds::new(failed, Arc::clone(&builder)),
             sources,
             settings,
             apps,
@@ -178,6 +182,7 @@ impl Context {
                 repo.remove_build_refs()?;
             }
         }
+        self.failed_builds.settle();
         for (app, git_ref, commit) in self.apps.ledger().unsettled_refs()? {
             let repo = Repo::open(self.repo_dir(app.id))?;
             let commit = gix_hash::ObjectId::from_hex(commit.as_bytes())?;
@@ -212,11 +217,24 @@ impl Context {
         }
     }
 
+    /// What to type on one's own machine.
+    pub(crate) fn ssh_line(&self, command: &str) -> String {
+        match self.settings.ssh_port {
+            22 => format!("ssh -t git@{} {command}", self.settings.domain),
+            port => format!("ssh -t -p {port} git@{} {command}", self.settings.domain),
+        }
+    }
+
     pub(crate) fn git_url(&self, app: &AppName) -> String {
         format!(
             "ssh://git@{}:{}/{app}",
             self.settings.domain, self.settings.ssh_port
         )
+    }
+
+    /// Now and then: what was kept long enough.
+    pub fn remove_old_failed_builds(&self) {
+        self.failed_builds.remove_old();
     }
 
     fn repo_dir(&self, app: i64) -> PathBuf {
@@ -236,8 +254,9 @@ impl Context {
         self.settings.data.join("cache").join(app.to_string())
     }
 
-    /// Repository, build logs and cache of an app that is gone.
+    /// Repository, build logs, failed build and cache of an app that is gone.
     pub(crate) fn remove_files_of(&self, app: &App) -> io::Result<()> {
+        self.failed_builds.forget(app.id);
         let builds = self.settings.data.join("builds").join(app.id.to_string());
         for dir in [self.repo_dir(app.id), builds, self.cache_dir(app.id)] {
             match fs::remove_dir_all(&dir) {
@@ -393,7 +412,7 @@ impl Platform for Arc<Context> {
         &self.limits
     }
 
-    async fn run(&self, caller: &Caller, words: Vec<String>, io: Io) -> u8 {
+    async fn run(&self, caller: &Caller, words: Vec<String>, io: Io) -> Status {
         commands::run(self, caller, &words, io).await
     }
 }

@@ -98,10 +98,14 @@ pub(crate) fn remove_ref(deploy: &Deploy) {
 impl Running {
     async fn run(&self) -> Outcome {
         let result = self.deploy().await;
+        if matches!(result, Ok(_) | Err(Failure::Deploy(_))) {
+            self.ctx.failed_builds.forget(self.deploy.order.app.id);
+        }
         let why = self.deploy.cancel.why();
         let (release, reason) = match result {
             Err(failure) => {
                 failure.explain(why, &self.story);
+                self.offer_a_look();
                 return failure.outcome(why);
             }
             Ok(Done::Live(release)) => (Some(release.number), None),
@@ -201,6 +205,7 @@ impl Running {
         let buildpacks = buildpacks.iter().map(|text| SourceUri::parse(text, None));
         let buildpacks: Vec<SourceUri> = buildpacks.collect::<Result<_, _>>()?;
         let cache = self.ctx.cache_dir(app.id);
+        let failed = self.ctx.failed_builds.place(app.id, self.deploy.build);
         let options = self.deploy.order.options.clone();
         let cancel = self.deploy.cancel.flag();
         let (builder, sources) = (self.ctx.builder.clone(), self.ctx.sources.clone());
@@ -214,11 +219,20 @@ impl Running {
                 source_version: Some(commit.to_string()),
                 clear_cache: options.no_cache,
                 keep_image: !options.plan,
+                failed: Some(&failed),
                 cancel,
             };
             Ok(builder.build_described(request, &sources, &buildpacks, &mut story)?)
         })
         .await
+    }
+
+    fn offer_a_look(&self) {
+        let app = &self.deploy.order.app;
+        if (self.ctx.failed_builds).keep_only(app.id, self.deploy.build) {
+            let line = self.ctx.ssh_line(&format!("builds:debug {}", app.name));
+            self.story.error(&format!("To look around in it: {line}"));
+        }
     }
 
     /// What the image would change, which is not kept.

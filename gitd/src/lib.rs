@@ -4,6 +4,7 @@
 //! session answers it: a push flows through [`git`] to a `landing`, which queues a `deploy` and watches it; anything else is
 //! one of the [`commands`]. What the session sees of all that is the [`Platform`]; the [`Context`] is it.
 
+mod client_terminal;
 mod run_line;
 mod session;
 mod words;
@@ -11,9 +12,11 @@ mod words;
 mod access;
 mod app_refs;
 mod context;
+mod dashboard;
 mod dotenv;
 mod errors;
 mod expiry;
+mod failed_builds;
 mod output;
 mod quantity;
 
@@ -35,9 +38,10 @@ pub mod platform;
 pub mod request;
 pub mod ssh;
 
+pub use client_terminal::ClientTerminal;
 pub use context::{Context, Settings};
 pub use errors::{Failure, chain};
 pub use gone::Gone;
-pub use platform::{Caller, Certificate, Io, Platform, Proof};
+pub use platform::{Caller, Certificate, Io, Platform, Proof, Status};
 pub use request::{RepoPath, Request};
 pub use ssh::Server;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use gitd::{
-    Caller, Gone, Io, Platform, Proof, RepoPath, Server,
+    Caller, Gone, Io, Platform, Proof, RepoPath, Server, Status,
     git::{Decision, Landed, Landing, Limits, RefUpdate, Repo, Sideband},
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -47,8 +47,8 @@ impl Platform for Nobody {
         &self.0
     }
 
-    async fn run(&self, _: &Caller, _: Vec<String>, _: Io) -> u8 {
-        1
+    async fn run(&self, _: &Caller, _: Vec<String>, _: Io) -> Status {
+        1.into()
     }
 }
 

@@ -13,7 +13,7 @@ use std::{
 };
 
 use gitd::{
-    Caller, Gone, Io, Platform, Proof, RepoPath, Server,
+    Caller, Gone, Io, Platform, Proof, RepoPath, Server, Status,
     git::{Decision, Landed, Landing, Limits, RefUpdate, Repo, Sideband},
 };
 use release::Holder;
@@ -72,7 +72,7 @@ impl Platform for Open {
     }
 
     /// `deaf` reads nothing, `talk` says much, anything else ends at once.
-    async fn run(&self, _: &Caller, words: Vec<String>, mut io: Io) -> u8 {
+    async fn run(&self, _: &Caller, words: Vec<String>, mut io: Io) -> Status {
         self.running.fetch_add(1, Ordering::Relaxed);
         match words.first().map(String::as_str) {
             Some("deaf") => io.gone.await,
@@ -83,9 +83,9 @@ impl Platform for Open {
                     }
                 }
             }
-            _ => return 6,
+            _ => return 6.into(),
         }
-        0
+        0.into()
     }
 }
 

@@ -20,6 +20,7 @@ use crate::{
     App, AppName, Candidate, ConfigChanges, DeployError, Event, InstanceStatus, Release,
     ReleaseNumber, ReleaseStatus,
     config_vars::{changed, description},
+    entered::Live,
     ledger::NewRelease,
     one_off::release_phase,
     rollout::{Ask, Change, Done, View, World},
@@ -317,7 +318,13 @@ impl Changes {
 impl AppHandle {
     pub(crate) fn instances(&self) -> Vec<InstanceStatus> {
         let view = self.view.lock().unwrap_or_else(PoisonError::into_inner);
-        view.clone()
+        view.rows.clone()
+    }
+
+    /// Those that can be entered.
+    pub(crate) fn live(&self) -> Vec<Live> {
+        let view = self.view.lock().unwrap_or_else(PoisonError::into_inner);
+        view.live.clone()
     }
 
     pub(crate) fn new(app: App, changes: mpsc::Sender<Change>, view: View) -> Self {

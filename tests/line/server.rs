@@ -32,12 +32,8 @@ const COMMAND_WITHIN: Duration = Duration::from_secs(240);
 pub(crate) struct Server {
     folder: TempDir,
     user: Option<u32>,
-<<<<<<< HEAD
     /// More of the command line.
     options: Vec<String>,
-=======
-    options: Vec<&'static str>,
->>>>>>> deploys
     child: Mutex<Child>,
     narration: PathBuf,
     pub(crate) ssh: SocketAddr,
@@ -54,17 +50,10 @@ impl Server {
         Self::start_with(user, &[])
     }
 
-<<<<<<< HEAD
     pub(crate) fn start_with(user: Option<u32>, options: &[&str]) -> Self {
         let folder = new_folder();
         make_home(folder.path(), user);
         let options = options.iter().map(|&word| word.to_owned()).collect();
-=======
-    /// With more options of `slipway up`.
-    pub(crate) fn start_with(user: Option<u32>, options: &[&'static str]) -> Self {
-        let folder = new_folder();
-        make_home(folder.path(), user);
->>>>>>> deploys
         Self::start_in(folder, user, options)
     }
 
@@ -80,7 +69,6 @@ impl Server {
             .arg(backup)
             .arg("--data")
             .arg(folder.path().join("data")));
-<<<<<<< HEAD
         Self::start_in(folder, self.user, self.options.clone())
     }
 
@@ -90,17 +78,6 @@ impl Server {
         let server = Self {
             user,
             options,
-=======
-        Self::start_in(folder, self.user, &self.options)
-    }
-
-    fn start_in(folder: TempDir, user: Option<u32>, options: &[&'static str]) -> Self {
-        let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let (child, ready) = up(folder.path(), user, any, any, options);
-        let server = Self {
-            user,
-            options: options.to_vec(),
->>>>>>> deploys
             child: Mutex::new(child),
             narration: folder.path().join("narration"),
             ssh: ready.ssh,
@@ -113,22 +90,12 @@ impl Server {
 
     /// Starts it again on the same data folder and ports. It must have ended.
     pub(crate) fn restart(&self) {
-<<<<<<< HEAD
         self.restart_with(&self.options);
     }
 
     /// With another command line.
     pub(crate) fn restart_with(&self, options: &[String]) {
         let (child, ready) = up(self.folder.path(), self.user, self.ssh, self.http, options);
-=======
-        let (child, ready) = up(
-            self.folder.path(),
-            self.user,
-            self.ssh,
-            self.http,
-            &self.options,
-        );
->>>>>>> deploys
         assert_eq!(
             (ready.ssh, ready.http),
             (self.ssh, self.http),
@@ -228,7 +195,7 @@ impl Server {
         self.folder.path().join("home")
     }
 
-    fn user_command(&self) -> Command {
+    pub(crate) fn user_command(&self) -> Command {
         let mut command = as_user(self.user, "env");
         command
             .args(["--unset=SSH_AUTH_SOCK", "--unset=XDG_CONFIG_HOME"])
@@ -329,11 +296,7 @@ fn up(
     user: Option<u32>,
     ssh: SocketAddr,
     http: SocketAddr,
-<<<<<<< HEAD
     options: &[String],
-=======
-    options: &[&str],
->>>>>>> deploys
 ) -> (Child, Ready) {
     let narration = fs::File::options()
         .create(true)

@@ -53,6 +53,7 @@ pub(crate) struct With {
     pub(crate) previous: Option<Digest>,
     pub(crate) env: BTreeMap<String, String>,
     pub(crate) clear_cache: bool,
+    pub(crate) failed: Option<PathBuf>,
     /// Cancels when a line holds this.
     pub(crate) cancel_at: Option<&'static str>,
 }
@@ -151,6 +152,7 @@ impl World {
             source_version: Some("c0ffee".to_owned()),
             clear_cache: with.clear_cache,
             keep_image: true,
+            failed: with.failed.as_deref(),
             cancel,
         };
         let built = self.builder.build(request, &mut shown);

@@ -4,15 +4,18 @@
 //! Data goes to stdout, narration to stderr, so that a pipe gets only data.
 
 mod apps;
+mod attached;
 mod backup;
 mod buildpacks;
 mod builds;
 mod checks;
 mod completion;
 mod config;
+mod debug;
 mod doctor;
 mod domains;
 mod elsewhere;
+mod exec;
 mod gc;
 mod git;
 mod help;
@@ -49,11 +52,13 @@ use tokio::{
 };
 
 pub(crate) use lock::words as lock_words;
+pub(crate) use ps::is_run;
 pub use public_key::PublicKeyLine;
 
 use crate::{
-    Caller, Context, Gone, Io,
+    Caller, Context, Gone, Io, Status,
     access::{Denied, Need, Pass},
+    dashboard,
     errors::{Failure, NO_PERMISSION, USAGE, chain},
     output::{self, EVENTS_MAX},
     story::told,
@@ -130,6 +135,8 @@ enum Command {
     PsScale(ps::Scale),
     #[command(name = "ps:restart", visible_alias = "restart")]
     PsRestart(ps::Restart),
+    #[command(name = "ps:exec", visible_alias = "enter")]
+    PsExec(exec::Exec),
     #[command(name = "ps:stop", visible_alias = "stop", alias = "ps:kill")]
     PsStop(ps::Stop),
     #[command(name = "ps:start", visible_alias = "start")]
@@ -184,6 +191,8 @@ enum Command {
     BuildsCancel(builds::Cancel),
     #[command(name = "builds:prune")]
     BuildsPrune(builds::Prune),
+    #[command(name = "builds:debug")]
+    BuildsDebug(debug::Debug),
     #[command(name = "git", visible_alias = "git:info", alias = "git:report")]
     Git(git::Info),
     #[command(name = "git:set")]
@@ -281,21 +290,29 @@ struct Env<'a> {
     /// What the command was let through for.
     pass: Option<Pass>,
     io: Io,
+    /// The signal that ended the process whose status the command's is.
+    signal: Option<i32>,
 }
 
-/// Runs one command line and returns its exit status. No words: a greeting and the list of commands.
-pub(crate) async fn run(ctx: &Arc<Context>, caller: &Caller, words: &[String], io: Io) -> u8 {
+/// Runs one command line and returns its exit status. No words: the dashboard at a terminal, else a greeting and the list of
+/// commands.
+pub(crate) async fn run(ctx: &Arc<Context>, caller: &Caller, words: &[String], io: Io) -> Status {
     let mut env = Env {
         ctx,
         caller,
         pass: None,
         io,
+        signal: None,
     };
     let result = match parse(words) {
+        _ if words.is_empty() && dashboard::fitting(&env.io).is_some() => {
+            let ended = dashboard::run(ctx, caller, &mut env.io).await;
+            ended.map(|()| 0).map_err(Failure::ours)
+        }
         Ok(command) => command.admitted(&mut env, words).await,
         Err(failure) => Err(failure),
     };
-    let status = match result {
+    let code = match result {
         Ok(status) => status,
         Err(failure) => {
             env.narrate(&failure.to_string()).await;
@@ -305,7 +322,10 @@ pub(crate) async fn run(ctx: &Arc<Context>, caller: &Caller, words: &[String], i
     // The client may be gone; there is nobody left to tell.
     _ = env.io.stdout.flush().await;
     _ = env.io.stderr.flush().await;
-    status
+    Status {
+        code,
+        signal: env.signal,
+    }
 }
 
 impl Command {
@@ -346,6 +366,7 @@ impl Command {
             Self::PsScale(args) if args.only_shows() => Rule::read(app(&args.app, Viewer)),
             Self::PsScale(args) => Rule::change(app(&args.app, Operator)),
             Self::PsRestart(args) => Rule::change(app(&args.app, Operator)),
+            Self::PsExec(args) => Rule::change(app(&args.app, Operator)),
             Self::PsStop(args) => Rule::change(app(&args.app, Operator)),
             Self::PsStart(args) => Rule::change(app(&args.app, Operator)),
             Self::Limits(args) => Rule::read(app(&args.app, Viewer)),
@@ -375,6 +396,7 @@ impl Command {
             Self::BuildsAttach(args) => Rule::read(app(&args.app, Viewer)),
             Self::BuildsCancel(args) => Rule::change(app(&args.app, Deployer)),
             Self::BuildsPrune(args) => Rule::change(app(&args.app, Operator)),
+            Self::BuildsDebug(args) => Rule::change(app(&args.app, Operator)),
             Self::Keys(args) => Rule::read(args.need()),
             Self::KeysAdd(args) => Rule::change(args.need()),
             Self::KeysRemove(args) => Rule::change(args.need()),
@@ -489,6 +511,7 @@ impl Command {
             Self::Ps(args) => args.run(env).await,
             Self::PsScale(args) => args.run(env).await,
             Self::PsRestart(args) => args.run(env).await,
+            Self::PsExec(args) => return args.run(env).await,
             Self::PsStop(args) => args.run(env).await,
             Self::PsStart(args) => args.run(env).await,
             Self::Limits(args) => args.run(env).await,
@@ -516,6 +539,7 @@ impl Command {
             Self::BuildsAttach(args) => return args.run(env).await,
             Self::BuildsCancel(args) => args.run(env).await,
             Self::BuildsPrune(args) => args.run(env).await,
+            Self::BuildsDebug(args) => return args.run(env).await,
             Self::Git(args) => args.run(env).await,
             Self::GitSet(args) => args.run(env).await,
             Self::Keys(args) => args.run(env).await,

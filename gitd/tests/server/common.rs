@@ -11,7 +11,7 @@ use std::{
 };
 
 use gitd::{
-    Caller, Gone, Io, Platform, Proof, RepoPath, Server,
+    Caller, Gone, Io, Platform, Proof, RepoPath, Server, Status,
     git::{Decision, Landed, Landing, Limits, RefUpdate, Repo, Sideband},
     ssh::Policy,
 };
@@ -293,9 +293,9 @@ impl Platform for TestPlatform {
     }
 
     /// `echo WORDS`, `cat`, `status N`, `yes`, `wait`.
-    async fn run(&self, caller: &Caller, words: Vec<String>, mut io: Io) -> u8 {
+    async fn run(&self, caller: &Caller, words: Vec<String>, mut io: Io) -> Status {
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        match words.as_slice() {
+        let code = match words.as_slice() {
             [] => {
                 _ = io
                     .stdout
@@ -360,7 +360,8 @@ impl Platform for TestPlatform {
                 7
             }
             _ => 64,
-        }
+        };
+        code.into()
     }
 }
 
