@@ -36,7 +36,6 @@ pub use client_terminal::ClientTerminal;
 pub use context::{Context, Settings};
 pub use errors::{Failure, chain};
 pub use gone::Gone;
-pub use network::Network;
 pub use platform::{Caller, Certificate, Io, Platform, Proof, Status};
 pub use request::{RepoPath, Request};
 pub use ssh::Server;

@@ -25,5 +25,6 @@ mod ordinary_user;
 mod pushes;
 mod restarts;
 mod sessions;
+mod stacks;
 mod terminals;
 mod zero_downtime;

@@ -32,6 +32,8 @@ const COMMAND_WITHIN: Duration = Duration::from_secs(240);
 pub(crate) struct Server {
     folder: TempDir,
     user: Option<u32>,
+    /// More of the command line.
+    options: Vec<String>,
     child: Mutex<Child>,
     narration: PathBuf,
     pub(crate) ssh: SocketAddr,
@@ -45,9 +47,14 @@ impl Server {
 
     /// With another user's id for the server and the user beside it. Only root can.
     pub(crate) fn start_as(user: Option<u32>) -> Self {
+        Self::start_with(user, &[])
+    }
+
+    pub(crate) fn start_with(user: Option<u32>, options: &[&str]) -> Self {
+        let options = options.iter().map(|&word| word.to_owned()).collect();
         let folder = new_folder();
         make_home(folder.path(), user);
-        Self::start_in(folder, user)
+        Self::start_in(folder, user, options)
     }
 
     /// Another one, made of a backup, with the same user and home beside it.
@@ -62,14 +69,15 @@ impl Server {
             .arg(backup)
             .arg("--data")
             .arg(folder.path().join("data")));
-        Self::start_in(folder, self.user)
+        Self::start_in(folder, self.user, self.options.clone())
     }
 
-    fn start_in(folder: TempDir, user: Option<u32>) -> Self {
+    fn start_in(folder: TempDir, user: Option<u32>, options: Vec<String>) -> Self {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let (child, ready) = up(folder.path(), user, any, any);
+        let (child, ready) = up(folder.path(), user, any, any, &options);
         let server = Self {
             user,
+            options,
             child: Mutex::new(child),
             narration: folder.path().join("narration"),
             ssh: ready.ssh,
@@ -82,7 +90,12 @@ impl Server {
 
     /// Starts it again on the same data folder and ports. It must have ended.
     pub(crate) fn restart(&self) {
-        let (child, ready) = up(self.folder.path(), self.user, self.ssh, self.http);
+        self.restart_with(&self.options);
+    }
+
+    /// With another command line.
+    pub(crate) fn restart_with(&self, options: &[String]) {
+        let (child, ready) = up(self.folder.path(), self.user, self.ssh, self.http, options);
         assert_eq!(
             (ready.ssh, ready.http),
             (self.ssh, self.http),
@@ -278,7 +291,13 @@ struct Ready {
 }
 
 /// Starts the server and waits for its one line on stdout.
-fn up(folder: &Path, user: Option<u32>, ssh: SocketAddr, http: SocketAddr) -> (Child, Ready) {
+fn up(
+    folder: &Path,
+    user: Option<u32>,
+    ssh: SocketAddr,
+    http: SocketAddr,
+    options: &[String],
+) -> (Child, Ready) {
     let narration = fs::File::options()
         .create(true)
         .append(true)
@@ -296,6 +315,7 @@ fn up(folder: &Path, user: Option<u32>, ssh: SocketAddr, http: SocketAddr) -> (C
         .arg(folder.join("data"))
         .arg("--admin-key")
         .arg(folder.join("home/.ssh/id_ed25519.pub"))
+        .args(options)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(narration.expect("the narration can be written"))
