@@ -110,6 +110,7 @@ fn attempt(
         env: &BTreeMap::new(),
         source_version: None,
         clear_cache: false,
+        failed: None,
         cancel: Arc::default(),
     };
     let none: &[SourceUri] = &[];

@@ -3,6 +3,7 @@
 use std::{
     io,
     os::fd::{AsFd as _, OwnedFd},
+    sync::Arc,
     time::Duration,
 };
 
@@ -59,6 +60,9 @@ impl Attachment {
     /// Until the process has ended and its output is through. A client who goes away ends the process.
     pub(super) async fn follow(self, env: &mut Env<'_>, process: Process) -> io::Result<Exit> {
         let pidfd = process.pidfd().try_clone_to_owned()?;
+        let process = Arc::new(process);
+        // Also when nobody waits for this any more.
+        let _end = KillOnDrop(Arc::clone(&process));
         // SAFETY: an OwnedFd keeps its descriptor open for as long as it lives, and gives the same one each time.
         let ended = unsafe { AsyncFd::register(pidfd) }?;
         match self {
@@ -82,6 +86,15 @@ impl Attachment {
         let exit = exit.await.map_err(io::Error::other)??;
         env.signal = exit.signal;
         Ok(exit)
+    }
+}
+
+struct KillOnDrop(Arc<Process>);
+
+impl Drop for KillOnDrop {
+    fn drop(&mut self) {
+        // It has mostly ended by itself.
+        _ = self.0.kill();
     }
 }
 
