@@ -1,5 +1,6 @@
 //! `slipway build DIR`: an app's folder to an image, by the same engine as a push; for authors of buildpacks and for CI.
 
+mod facts;
 mod printer;
 mod target;
 
@@ -11,11 +12,10 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
     sync::{Arc, atomic::AtomicBool},
-    time::Duration,
 };
 
 use builder::{
-    BuildError, Builder, BuildpackId, Built, Request, Version,
+    BuildError, Builder, BuildpackId, Output as _, Request, Version,
     project::Project,
     provenance::Provenance,
     sources::{Asked, Set, SourceUri, Sources, Wanted},
@@ -25,7 +25,7 @@ use container::{
     registry::{Client, Credentials, Reference},
 };
 use rustix::fs::{FlockOperation, flock};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use self::{printer::Printer, target::Target};
 use crate::up::{BUILD_LIMITS, BUILD_TIME_MAX};
@@ -52,7 +52,7 @@ pub(crate) struct Args {
     /// A registry that is spoken to in plain HTTP
     #[arg(long, value_name = "HOST")]
     insecure_registry: Vec<String>,
-    /// Say where everything came from: buildpacks, environment, layers
+    /// Say why each buildpack takes part or not, and what every layer is, how large, new or reused
     #[arg(long)]
     explain: bool,
     /// The result as JSON on stdout
@@ -103,16 +103,28 @@ pub(crate) fn run(args: Args) -> Result<(), Box<dyn Error>> {
         keep_image: true,
         cancel: Arc::new(AtomicBool::new(false)),
     };
+    let previous = request.previous;
     let builder = workshop.builder(set.as_ref());
-    let built = builder.build(request, &mut output).map_err(words)?;
+    let built = builder.build(request, &mut output);
+    if let (Err(error), true) = (&built, args.json) {
+        println!("{}", facts::failure_json(error));
+    }
+    let built = built.map_err(words)?;
     fs::write(cache.join("image"), built.image.to_string())?;
 
-    let layers = layers(&builder.store, &built.image)?;
+    let layers = facts::layers(&builder.store, &built, previous.as_ref())?;
+    let buildpacks = buildpacks(&builder.store, &built.image)?;
+    let taken: Vec<(String, String)> = buildpacks
+        .iter()
+        .map(|(id, version)| (id.to_string(), version.as_str().to_owned()))
+        .collect();
     output.timings(&built.timings);
     if args.explain {
-        output.layers(&layers);
+        output.step("Buildpacks that detection asked");
+        facts::show_tried(&built.tried, &taken, &mut output);
+        output.step("Layers, from the bottom up");
+        facts::show_layers(&layers, &mut output);
     }
-    let buildpacks = buildpacks(&builder.store, &built.image)?;
     let provenance = Provenance {
         source: commit.as_deref(),
         stack: &builder.stack,
@@ -132,7 +144,8 @@ pub(crate) fn run(args: Args) -> Result<(), Box<dyn Error>> {
         output.result(&format!("{tag}@{digest}"));
     }
     if args.json {
-        println!("{}", summary(&built, &digest, &args.tags, &layers));
+        let facts = facts::json(&built, &digest, &args.tags, &layers, &taken);
+        println!("{facts}");
     }
     drop(set);
     Ok(())
@@ -287,13 +300,6 @@ fn words(error: BuildError) -> Box<dyn Error> {
     }
 }
 
-fn layers(store: &Store, image: &Digest) -> Result<Vec<(Digest, String)>, Box<dyn Error>> {
-    let layers = store.image(image)?.config.layers.into_iter();
-    Ok(layers
-        .map(|layer| (layer.diff_id, layer.created_by))
-        .collect())
-}
-
 /// Those that have taken part, from the image's own label.
 fn buildpacks(
     store: &Store,
@@ -311,28 +317,6 @@ fn buildpacks(
         ))
     };
     Ok(all.map(pair).collect::<Result<_, String>>()?)
-}
-
-fn summary(built: &Built, digest: &Digest, tags: &[Target], layers: &[(Digest, String)]) -> Value {
-    let seconds = |time: &Duration| time.as_secs_f64();
-    let tags: Vec<String> = tags.iter().map(ToString::to_string).collect();
-    let timings = built.timings.iter();
-    let timings: BTreeMap<&str, f64> = timings
-        .map(|(phase, time)| (*phase, seconds(time)))
-        .collect();
-    let layers = layers.iter();
-    let layers: Vec<Value> = layers
-        .map(|(diff_id, by)| json!({ "diff_id": diff_id, "created_by": by }))
-        .collect();
-    json!({
-        "digest": digest,
-        "image_id": built.image,
-        "tags": tags,
-        "processes": built.processes,
-        "default_process": built.default,
-        "seconds": timings,
-        "layers": layers,
-    })
 }
 
 fn now() -> Result<String, Box<dyn Error>> {

@@ -6,6 +6,7 @@ mod backup;
 mod build;
 mod image;
 mod rest;
+mod stack;
 mod up;
 
 use std::process::ExitCode;

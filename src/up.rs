@@ -11,13 +11,13 @@ use std::{
 };
 
 use builder::Builder;
-use container::{Limits, Spawner, Stack, Store, limits::Enforcement, registry::Network};
+use container::{Limits, Spawner, Stack, Store, limits::Enforcement, network::Network};
 use gitd::{Context, Server, Settings};
 use release::{Apps, Config};
 use router::{Router, Table};
 use tokio::sync::mpsc;
 
-use crate::{admin, rest};
+use crate::{admin, rest, stack};
 
 const MIB: u64 = 1024 * 1024;
 pub(crate) const BUILD_LIMITS: Limits = Limits {
@@ -64,13 +64,12 @@ pub(crate) struct Args {
     user_ca: Vec<PathBuf>,
     /// Networks whose failed logins are not punished, such as an office's or a load balancer's
     #[arg(long, value_name = "NETWORK", default_values = ["127.0.0.0/8", "::1"])]
-    ssh_exempt: Vec<gitd::Network>,
+    ssh_exempt: Vec<Network>,
     /// Seconds of silence after which a client is asked for a sign of life; after four without one it is lost
     #[arg(long, value_name = "SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=3600))]
     ssh_keepalive: u64,
-    /// What builds and instances stand on
-    #[arg(long, value_name = "NAME", default_value = "host")]
-    stack: String,
+    #[command(flatten)]
+    stack: stack::Choice,
     /// Refuse pushes to apps that do not exist, instead of creating them
     #[arg(long)]
     no_create: bool,
@@ -117,7 +116,9 @@ async fn serve(args: Args) -> Result<(), Box<dyn Error>> {
         .with_keepalive(Duration::from_secs(args.ssh_keepalive));
 
     let store = Store::open(&data.join("store"))?;
-    let stack = Stack::open(&args.stack, &store)?;
+    // Nothing else goes on yet that would have to wait for it.
+    let stack::Opened { stack, buildpacks } =
+        tokio::task::block_in_place(|| args.stack.open(&store, &data))?;
     let apps = Apps::start(Config {
         data: data.clone(),
         store: store.clone(),
@@ -133,7 +134,7 @@ async fn serve(args: Args) -> Result<(), Box<dyn Error>> {
     .await?;
     let made_key = admin::add_keys(apps.ledger(), &args.admin_key, &data)?;
     admin::add_authorities(apps.ledger(), &args.user_ca)?;
-    let builder = builder(&data, store, spawner.clone(), stack)?;
+    let builder = builder(&data, store, spawner.clone(), stack, buildpacks)?;
     let settings = Settings {
         data: data.clone(),
         domain: args.domain.clone(),
@@ -194,11 +195,14 @@ fn builder(
     store: Store,
     spawner: Arc<Spawner>,
     stack: Stack,
+    of_stack: Option<PathBuf>,
 ) -> Result<Builder, Box<dyn Error>> {
-    let (lifecycle, buildpacks) = (data.join("lifecycle"), data.join("buildpacks"));
+    let lifecycle = data.join("lifecycle");
+    let buildpacks = of_stack.unwrap_or_else(|| data.join("buildpacks"));
     builder::install_lifecycle(&std::env::current_exe()?, &lifecycle)?;
+    // Beside those of a builder image, whose order stays.
     buildpacks::install(&buildpacks, Path::new("/cnb/lifecycle/slipway"))?;
-    Ok(Builder {
+    let builder = Builder {
         store,
         spawner,
         stack,
@@ -206,7 +210,11 @@ fn builder(
         lifecycle,
         limits: BUILD_LIMITS,
         wall_time_max: BUILD_TIME_MAX,
-    })
+    };
+    if builder.stack.id != container::stack::HOST {
+        builder.try_stack()?;
+    }
+    Ok(builder)
 }
 
 /// What runs, what is not enforced here, and what to type next.

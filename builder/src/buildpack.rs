@@ -164,6 +164,15 @@ impl Buildpack {
     }
 }
 
+/// Of bytes that nobody has looked at.
+pub(crate) fn parse(bytes: &[u8]) -> Result<(), BadFile> {
+    let descriptor: Descriptor = files::parse(Kind::Buildpack.file(), bytes)?;
+    if let Ok(api) = descriptor.api.parse() {
+        descriptor.targets(api, Path::new("/none"));
+    }
+    Ok(())
+}
+
 impl Descriptor {
     /// A descriptor older than targets names stacks, or nothing; whatever has programs for Linux is for Linux.
     fn targets(&self, api: Api, dir: &Path) -> Vec<Wanted> {

@@ -14,6 +14,29 @@ use crate::{
 pub(crate) const FILE: &str = "failure.toml";
 pub(crate) const FILE_VARIABLE: &str = "SLIPWAY_FAILURE";
 
+/// The same, for what was tried by a detection that found a group.
+pub(crate) const TRIED_FILE: &str = "tried.toml";
+pub(crate) const TRIED_VARIABLE: &str = "SLIPWAY_TRIED";
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct TriedToml {
+    #[serde(default)]
+    tried: Vec<Tried>,
+}
+
+/// Where our sandboxes ask for it. A build does not fail for what is only told of it.
+pub(crate) fn note_tried(tried: Vec<Tried>) {
+    if let Some(path) = std::env::var_os(TRIED_VARIABLE) {
+        let text = toml::to_string(&TriedToml { tried }).unwrap_or_default();
+        _ = fs::write(path, text);
+    }
+}
+
+pub(crate) fn read_tried(results: &Untrusted) -> Vec<Tried> {
+    let read: Option<TriedToml> = results.toml(TRIED_FILE).ok().flatten();
+    read.unwrap_or_default().tried
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PhaseName {
     Analyze,
@@ -71,6 +94,27 @@ pub struct Tried {
     /// The files that would have matched, where the buildpack says so.
     #[serde(default)]
     pub wants: Vec<String>,
+}
+
+impl Tried {
+    /// Why it does not take part; why it would, where it passed.
+    pub fn why(&self) -> String {
+        match (&self.misfit, self.exit, self.wants.as_slice()) {
+            (Some(misfit), _, _) => misfit.clone(),
+            (None, Ended::Status(0), _) => "would apply, but not alone".to_owned(),
+            (None, Ended::Status(100), []) => "bin/detect exited 100".to_owned(),
+            (None, Ended::Status(100), files) => format!("found no {}", one_of(files)),
+            (None, exit, _) => format!("bin/detect failed: {exit}"),
+        }
+    }
+}
+
+/// `a`, `a or b`, `a, b or c`.
+fn one_of(names: &[String]) -> String {
+    match names {
+        [rest @ .., last] if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),
+        names => names.concat(),
+    }
 }
 
 /// How a buildpack's program ended.
@@ -267,6 +311,37 @@ mod tests {
             failure.write(dir.path().join(FILE).as_os_str());
             let read = Failure::read(&layers).unwrap();
             assert_eq!(format!("{read:?}"), format!("{failure:?}"));
+        }
+    }
+
+    #[test]
+    fn every_buildpack_says_why_it_does_not_apply() {
+        for (exit, misfit, wants, expected) in [
+            (Ended::Status(100), None, &[][..], "bin/detect exited 100"),
+            (Ended::Status(100), None, &["a"], "found no a"),
+            (
+                Ended::Status(100),
+                None,
+                &["a", "b", "c"],
+                "found no a, b or c",
+            ),
+            (Ended::Status(0), None, &[], "would apply, but not alone"),
+            (Ended::Status(0), Some("requires `x`"), &[], "requires `x`"),
+            (
+                Ended::Status(2),
+                None,
+                &["a"],
+                "bin/detect failed: exit status 2",
+            ),
+        ] {
+            let tried = Tried {
+                id: BuildpackId::try_from("acme/a".to_owned()).unwrap(),
+                version: Version::try_from("1".to_owned()).unwrap(),
+                exit,
+                misfit: misfit.map(str::to_owned),
+                wants: wants.iter().map(|file| (*file).to_owned()).collect(),
+            };
+            assert_eq!(tried.why(), expected);
         }
     }
 }

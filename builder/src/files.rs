@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use crate::{failure::Failure, id::is_file_name};
 
 /// Of a TOML file; the largest real ones, build plans with metadata, have some kilobytes.
-const TOML_BYTES_MAX: u64 = 1024 * 1024;
+pub(crate) const TOML_BYTES_MAX: u64 = 1024 * 1024;
 /// Entries of one directory of layers.
 const ENTRIES_MAX: usize = 10_000;
 
@@ -159,7 +159,7 @@ pub(crate) fn wanted<T: DeserializeOwned>(path: &Path) -> Result<T, Failure> {
     read.map_err(Failure::Input)
 }
 
-fn parse<T: DeserializeOwned>(file: &str, bytes: &[u8]) -> Result<T, BadFile> {
+pub(crate) fn parse<T: DeserializeOwned>(file: &str, bytes: &[u8]) -> Result<T, BadFile> {
     let text = std::str::from_utf8(bytes).map_err(|error| BadFile {
         file: file.to_owned(),
         line: Some(line(bytes, error.valid_up_to())),

@@ -14,6 +14,7 @@ mod sandboxed;
 mod work;
 
 mod api;
+pub mod builder_image;
 mod buildpack;
 mod cache;
 mod classic;
@@ -24,6 +25,8 @@ mod env;
 mod error;
 mod failure;
 mod files;
+#[doc(hidden)]
+pub mod fuzz;
 mod group;
 mod id;
 mod launch_metadata;
@@ -44,6 +47,7 @@ mod scratch;
 pub mod sources;
 mod target;
 mod trees;
+mod try_stack;
 
 use std::{
     collections::BTreeMap,
@@ -60,7 +64,7 @@ use crate::{
     layers::Layers,
     metadata::BuildMetadata,
     phase::{analyze::analyze, export::Export, restore::Restore},
-    running::{Clock, Running},
+    running::{Clock, Detected, Running},
     sandboxed::Watch,
     work::{Source, Work},
 };
@@ -130,6 +134,10 @@ pub struct Built {
     pub default: Option<String>,
     /// Wall time per phase, in order, for the closing line and the bench.
     pub timings: Vec<(&'static str, Duration)>,
+    /// What it took to make each layer of the image, or to see that it is unchanged; from the bottom up.
+    pub layer_times: Vec<Duration>,
+    /// Every buildpack that detection has asked, those that take part among them.
+    pub tried: Vec<Tried>,
 }
 
 /// A process type of an image, as launch.toml declares it.
@@ -168,7 +176,7 @@ impl Builder {
         let previous = analyze(&self.store, request.previous.as_ref());
         clock.lap("analyze");
 
-        let (group, plan) = running.detect(&platform, &build_config, output)?;
+        let Detected { group, plan, tried } = running.detect(&platform, &build_config, output)?;
         narrate::group(&group, output);
         clock.lap("detect");
 
@@ -213,6 +221,8 @@ impl Builder {
             default: exported.launch.default.clone(),
             config: exported.config,
             timings: clock.laps,
+            layer_times: exported.layer_times,
+            tried,
         })
     }
 }

@@ -25,6 +25,7 @@ mod volume_cache;
 
 use std::{path::Path, process::ExitCode};
 
+pub(crate) use self::extract::extract;
 use self::{
     analyzed::Analyzed, cache::Cache, images::Images, inputs::Inputs, privileges::drop_to_user,
 };

@@ -30,7 +30,7 @@ use crate::{
     work::make_dir,
 };
 
-const BINARY: &str = "slipway";
+pub(crate) const BINARY: &str = "slipway";
 const ROOT: Owner = Owner { uid: 0, gid: 0 };
 /// The program that starts every process of an image; [`launcher`] is its source.
 pub(crate) const LAUNCHER_PROGRAM: &[u8] = include_bytes!(env!("LAUNCHER"));

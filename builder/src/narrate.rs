@@ -1,13 +1,6 @@
 //! The builder's own lines in a build's output.
 
-use crate::{
-    Output,
-    error::BuildError,
-    failure::{Ended, Tried},
-    group::Group,
-    layers::Layers,
-    phase::export::Exported,
-};
+use crate::{Output, error::BuildError, group::Group, layers::Layers, phase::export::Exported};
 
 pub(crate) fn group(group: &Group, output: &mut dyn Output) {
     output.step("Buildpacks that take part");
@@ -35,27 +28,9 @@ pub(crate) fn tried(error: &BuildError, output: &mut dyn Output) {
         let id = one.id.as_str();
         output.detail(&format!(
             "{id:width$}  {}",
-            why(one),
+            one.why(),
             width = width.unwrap_or(0)
         ));
-    }
-}
-
-fn why(tried: &Tried) -> String {
-    match (&tried.misfit, tried.exit, tried.wants.as_slice()) {
-        (Some(misfit), _, _) => misfit.clone(),
-        (None, Ended::Status(0), _) => "would apply, but not alone".to_owned(),
-        (None, Ended::Status(100), []) => "bin/detect exited 100".to_owned(),
-        (None, Ended::Status(100), files) => format!("found no {}", one_of(files)),
-        (None, exit, _) => format!("bin/detect failed: {exit}"),
-    }
-}
-
-/// `a`, `a or b`, `a, b or c`.
-fn one_of(names: &[String]) -> String {
-    match names {
-        [rest @ .., last] if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),
-        names => names.concat(),
     }
 }
 
@@ -67,42 +42,5 @@ pub(crate) fn exported(exported: &Exported, kept: Result<(), BuildError>, output
     ));
     if let Err(error) = kept {
         output.detail(&format!("the cache stays as it was: {}", error.reason()));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::id::{BuildpackId, Version};
-
-    #[test]
-    fn every_buildpack_says_why_it_does_not_apply() {
-        for (exit, misfit, wants, expected) in [
-            (Ended::Status(100), None, &[][..], "bin/detect exited 100"),
-            (Ended::Status(100), None, &["a"], "found no a"),
-            (
-                Ended::Status(100),
-                None,
-                &["a", "b", "c"],
-                "found no a, b or c",
-            ),
-            (Ended::Status(0), None, &[], "would apply, but not alone"),
-            (Ended::Status(0), Some("requires `x`"), &[], "requires `x`"),
-            (
-                Ended::Status(2),
-                None,
-                &["a"],
-                "bin/detect failed: exit status 2",
-            ),
-        ] {
-            let tried = Tried {
-                id: BuildpackId::try_from("acme/a".to_owned()).unwrap(),
-                version: Version::try_from("1".to_owned()).unwrap(),
-                exit,
-                misfit: misfit.map(str::to_owned),
-                wants: wants.iter().map(|file| (*file).to_owned()).collect(),
-            };
-            assert_eq!(why(&tried), expected);
-        }
     }
 }

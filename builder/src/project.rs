@@ -14,7 +14,7 @@ use ignore::gitignore::{Gitignore, GitignoreBuilder};
 use serde::Deserialize;
 
 use crate::{
-    files::{BadFile, Untrusted},
+    files::{self, BadFile, TOML_BYTES_MAX, Untrusted},
     id::{BuildpackId, Version},
     sources::{Asked, Inline, SourceUri, Wanted},
 };
@@ -105,7 +105,17 @@ impl Project {
     /// Of an app's source. What its buildpacks' paths name lies within it: the file comes from whoever pushes.
     pub fn read(source: &Path) -> Result<Self, BadFile> {
         let dir = Untrusted::open(source, ".")?;
-        let descriptor: Descriptor = dir.toml(FILE)?.unwrap_or_default();
+        let descriptor = dir.bytes(FILE, TOML_BYTES_MAX)?.unwrap_or_default();
+        let mut project = Self::parse(&descriptor, source)?;
+        if project.buildpacks.is_empty() && project.builder.is_none() {
+            project.said_in = LIST;
+            project.buildpacks = list(&dir, source)?;
+        }
+        Ok(project)
+    }
+
+    pub(crate) fn parse(bytes: &[u8], source: &Path) -> Result<Self, BadFile> {
+        let descriptor: Descriptor = files::parse(FILE, bytes)?;
         let old = descriptor.build;
         let new = descriptor.io.buildpacks;
         let mut project = Self {
@@ -126,10 +136,6 @@ impl Project {
         let groups = [new.pre.group, new.group, old.group, new.post.group];
         for entry in groups.into_iter().flatten() {
             project.buildpacks.push(entry.wanted(source)?);
-        }
-        if project.buildpacks.is_empty() && project.builder.is_none() {
-            project.said_in = LIST;
-            project.buildpacks = list(&dir, source)?;
         }
         Ok(project)
     }

@@ -11,6 +11,7 @@ use crate::{
     Builder, Output, Request,
     dirs::LAYERS,
     error::BuildError,
+    failure::{self, Tried},
     files::{BadFile, Untrusted},
     group::Group,
     layers::Layers,
@@ -34,13 +35,20 @@ pub(crate) struct Running<'a> {
     pub(crate) request: &'a Request<'a>,
 }
 
+/// What detection has found.
+pub(crate) struct Detected {
+    pub(crate) group: Group,
+    pub(crate) plan: Plan,
+    pub(crate) tried: Vec<Tried>,
+}
+
 impl Running<'_> {
     pub(crate) fn detect(
         &self,
         platform: &Path,
         build_config: &Path,
         output: &mut dyn Output,
-    ) -> Result<(Group, Plan), BuildError> {
+    ) -> Result<Detected, BuildError> {
         let results = self.work.writable_dir("detect")?;
         self.write_analyzed(&results)?;
         let phase = Phase {
@@ -65,14 +73,12 @@ impl Running<'_> {
         ran?;
         let results = Untrusted::open(&results, LAYERS)?;
         let missing = |file| BadFile::new(&results.shown(file), "is missing");
-        Ok((
-            results
-                .toml("group.toml")?
-                .ok_or_else(|| missing("group.toml"))?,
-            results
-                .toml("plan.toml")?
-                .ok_or_else(|| missing("plan.toml"))?,
-        ))
+        let (group, plan) = (results.toml("group.toml")?, results.toml("plan.toml")?);
+        Ok(Detected {
+            group: group.ok_or_else(|| missing("group.toml"))?,
+            plan: plan.ok_or_else(|| missing("plan.toml"))?,
+            tried: failure::read_tried(&results),
+        })
     }
 
     pub(crate) fn build(
@@ -107,7 +113,9 @@ impl Running<'_> {
         let epoch = ("SOURCE_DATE_EPOCH".to_owned(), SOURCE_DATE_EPOCH.to_owned());
         let version = self.request.source_version.iter();
         let version = version.map(|commit| ("SOURCE_VERSION".to_owned(), commit.clone()));
-        let of_stack = self.builder.stack.build_env.iter().cloned();
+        // PATH is the phase's own: buildpacks have it from there.
+        let of_stack = self.builder.stack.build_env.iter();
+        let of_stack = of_stack.filter(|(name, _)| name != "PATH").cloned();
         let variables = version.chain([epoch]).chain(of_stack).collect();
         self.work.env_dir("build-config", &variables)
     }

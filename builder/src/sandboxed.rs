@@ -105,8 +105,8 @@ impl Phase<'_> {
         let stack = &builder.stack;
         let base = builder
             .store
-            .layer(&stack.base_layer)
-            .ok_or(container::store::StoreError::NoLayer(stack.base_layer))?;
+            .layer(&stack.build_layer)
+            .ok_or(container::store::StoreError::NoLayer(stack.build_layer))?;
         let bind = |source: &Path, target: &str, read_only| {
             Mount::Bind(Bind {
                 source: source.to_owned(),
@@ -140,7 +140,14 @@ impl Phase<'_> {
     /// Of the phase. What a buildpack sees of it the phase decides.
     fn env(&self, builder: &Builder) -> Vec<(String, String)> {
         let variables = [
-            ("PATH", PATH.to_owned()),
+            (
+                "PATH",
+                builder
+                    .stack
+                    .build_variable("PATH")
+                    .unwrap_or(PATH)
+                    .to_owned(),
+            ),
             ("HOME", HOME.to_owned()),
             ("CNB_PLATFORM_API", api::PLATFORM_NEWEST.to_string()),
             ("CNB_STACK_ID", builder.stack.id.clone()),
@@ -148,6 +155,10 @@ impl Phase<'_> {
             (
                 failure::FILE_VARIABLE,
                 format!("{LAYERS}/{}", failure::FILE),
+            ),
+            (
+                failure::TRIED_VARIABLE,
+                format!("{LAYERS}/{}", failure::TRIED_FILE),
             ),
         ];
         let variables = variables.map(|(name, value)| (name.to_owned(), value));

@@ -23,6 +23,7 @@ use container::{
     unpack::{Bounds, unpack},
 };
 
+pub(crate) use self::package::unpack_all;
 pub use self::{
     error::SourceError,
     set::{Chosen, Set},

@@ -126,8 +126,8 @@ impl fmt::Display for Target {
 impl From<container::stack::Target> for Target {
     fn from(target: container::stack::Target) -> Self {
         let distro = Distro {
-            name: target.distro_name,
-            version: target.distro_version,
+            name: target.distro.name,
+            version: target.distro.version,
         };
         Self {
             id: None,

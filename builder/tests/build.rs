@@ -7,6 +7,8 @@
     reason = "without the harness clippy does not see that this is a test"
 )]
 
+#[path = "build/bad_input.rs"]
+mod bad_input;
 #[path = "build/cache.rs"]
 mod cache;
 #[path = "build/detect.rs"]
@@ -58,6 +60,7 @@ fn main() -> ExitCode {
         limits::CASES,
         sources::CASES,
         reach::CASES,
+        bad_input::CASES,
     ]
     .concat();
     let machine = Machine::new();

@@ -21,6 +21,7 @@ pub mod manifest;
 mod memory_watch;
 mod message;
 mod mounts;
+pub mod network;
 mod program;
 pub mod registry;
 pub mod sandbox;

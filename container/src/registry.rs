@@ -29,5 +29,5 @@ pub use http::Client;
 pub use parallel::each;
 pub use pull::RemoteImage;
 pub use push::{Content, Sent};
-pub use reach::{Network, NotANetwork, Reach};
+pub use reach::Reach;
 pub use reference::{NotAReference, Reference, Repository};

@@ -2,9 +2,9 @@
 //! taken apart, links are made but never followed, and what it may cost is bounded.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{self, BufRead as _, BufReader, Read, Write as _},
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd as _, OwnedFd},
     path::{Path, PathBuf},
 };
 
@@ -25,6 +25,7 @@ const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 const EXTENSION_BYTES_MAX: u64 = 1024 * 1024;
 /// PATH_MAX.
 const NAME_BYTES_MAX: usize = 4096;
+const BLOCK: u64 = 512;
 const BUFFER_BYTES: usize = 128 * 1024;
 
 /// What an archive may cost.
@@ -112,20 +113,22 @@ fn unpack_with(
         inner: plain.take(bounds.bytes_max + 1),
         hasher: Sha256::new(),
         bytes: 0,
+        padding: 0,
     };
     let mut archive = tar::Archive::new(hashed);
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = rustix::fs::openat(CWD, dir, flags, Mode::empty())
         .map_err(|error| write_error(dir, error))?;
-    let unpacked = Unpacker {
+    let mut unpacker = Unpacker {
         root,
         bounds,
         long_name: None,
         long_link: None,
         exactly,
         closed: Vec::new(),
-    }
-    .run(&mut archive, place);
+        last_bytes: 0,
+    };
+    let unpacked = unpacker.run(&mut archive, place);
     let mut hashed = archive.into_inner();
     if unpacked.is_ok() {
         // Padding after the end belongs to the digest.
@@ -135,6 +138,10 @@ fn unpack_with(
         return Err(UnpackError::TooLarge(bounds.bytes_max));
     }
     unpacked?;
+    // What was missing was more than padding: the last file's own end.
+    if hashed.padding > unpacker.last_bytes.next_multiple_of(BLOCK) - unpacker.last_bytes {
+        return Err(UnpackError::Broken(io::ErrorKind::UnexpectedEof.into()));
+    }
     Ok(Digest::finish(hashed.hasher))
 }
 
@@ -142,11 +149,22 @@ struct Hashed<R> {
     inner: R,
     hasher: Sha256,
     bytes: u64,
+    /// Zeros that were added.
+    padding: u64,
 }
 
 impl<R: Read> Read for Hashed<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let length = self.inner.read(buffer)?;
+        if length == 0 && !buffer.is_empty() {
+            // Some archivers, umoci among them, leave out the padding of the last file.
+            let whole = self.bytes.next_multiple_of(BLOCK);
+            let missing = whole - self.bytes - self.padding;
+            let length = usize::try_from(missing).map_or(buffer.len(), |n| n.min(buffer.len()));
+            buffer[..length].fill(0);
+            self.padding += length as u64;
+            return Ok(length);
+        }
         self.hasher.update(&buffer[..length]);
         self.bytes += length as u64;
         Ok(length)
@@ -162,11 +180,13 @@ struct Unpacker<'a> {
     exactly: Option<&'a dyn Fn(Owner) -> Owner>,
     /// Folders that their owner may not write to, which is for the end.
     closed: Vec<(PathBuf, Mode)>,
+    /// Content of the last entry.
+    last_bytes: u64,
 }
 
 impl Unpacker<'_> {
     fn run<R: Read>(
-        mut self,
+        &mut self,
         archive: &mut tar::Archive<R>,
         place: &dyn Fn(&Path) -> Option<PathBuf>,
     ) -> Result<(), UnpackError> {
@@ -177,6 +197,7 @@ impl Unpacker<'_> {
                 return Err(UnpackError::TooMany(self.bounds.entries_max));
             }
             let mut entry = entry.map_err(UnpackError::Broken)?;
+            self.last_bytes = entry.size();
             match entry.header().entry_type() {
                 EntryType::GNULongName => self.long_name = Some(extension(&mut entry)?),
                 EntryType::GNULongLink => self.long_link = Some(extension(&mut entry)?),
@@ -265,8 +286,13 @@ impl Unpacker<'_> {
         let parent = self.parent(to)?;
         let name = file_name(to)?;
         match rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(mode | 0o700)) {
-            Ok(()) | Err(Errno::EXIST) => {}
-            Err(error) => return Err(error.into()),
+            Err(Errno::EXIST) if self.open_dir(to).is_ok() => {}
+            Err(Errno::EXIST) => {
+                // What is no directory, a link among them, gives way to one.
+                let parent = self.free(to)?;
+                rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(mode | 0o700))?;
+            }
+            result => result?,
         }
         let dir = self.open_dir(to)?;
         if owner.is_some() {
@@ -327,8 +353,18 @@ impl Unpacker<'_> {
     /// The parent directory, made where it is missing, with nothing of that name in it.
     fn free(&self, to: &Path) -> io::Result<OwnedFd> {
         let parent = self.parent(to)?;
-        match rustix::fs::unlinkat(&parent, file_name(to)?, AtFlags::empty()) {
+        let name = file_name(to)?;
+        match rustix::fs::unlinkat(&parent, name, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => Ok(parent),
+            Err(Errno::ISDIR) => {
+                // The parent was reached through no link, and nobody else is in here.
+                fs::remove_dir_all(
+                    Path::new("/proc/self/fd")
+                        .join(parent.as_raw_fd().to_string())
+                        .join(name),
+                )?;
+                Ok(parent)
+            }
             Err(error) => Err(error.into()),
         }
     }
@@ -430,8 +466,6 @@ fn write_error(dir: &Path, error: Errno) -> UnpackError {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use proptest::prelude::*;
 
     use super::*;
@@ -499,6 +533,38 @@ mod tests {
         }
         let again = tempfile::tempdir().unwrap();
         assert_eq!(into(again.path(), &gzip).unwrap(), Digest::of(&bytes));
+    }
+
+    #[test]
+    fn padding_may_be_missing_and_nothing_else() {
+        let whole = entry("a", EntryType::Regular, "", b"12345");
+        let dir = tempfile::tempdir().unwrap();
+        for (length, is_good) in [(512 + 5, true), (700, true), (512 + 4, false), (600, true)] {
+            let bytes = &whole[..length];
+            let unpacked = into(dir.path(), bytes);
+            assert_eq!(unpacked.is_ok(), is_good, "{length}");
+            if is_good {
+                assert_eq!(unpacked.unwrap(), Digest::of(bytes));
+                let content = fs::read_to_string(dir.path().join("a")).unwrap();
+                assert_eq!(content, "12345");
+            }
+        }
+        assert!(into(dir.path(), &whole[..100]).is_err());
+    }
+
+    #[test]
+    fn what_comes_later_takes_the_place_whatever_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let bytes = tar(&[
+            ("a", EntryType::Symlink, "/etc", ""),
+            ("a", EntryType::Directory, "", ""),
+            ("a/b", EntryType::Regular, "", "one"),
+            ("c/d", EntryType::Regular, "", "two"),
+            ("c", EntryType::Regular, "", "three"),
+        ]);
+        into(dir.path(), &bytes).unwrap();
+        assert_eq!(fs::read_to_string(dir.path().join("a/b")).unwrap(), "one");
+        assert_eq!(fs::read_to_string(dir.path().join("c")).unwrap(), "three");
     }
 
     #[test]

@@ -9,7 +9,10 @@ use std::{
 };
 
 use builder::{Builder, sources::Sources};
-use container::registry::{Client, Network, Reach};
+use container::{
+    network::Network,
+    registry::{Client, Reach},
+};
 use release::{App, AppName, Apps, AuditEntry, Holder, LedgerError, Outcome, Role};
 use tokio::time::timeout;
 

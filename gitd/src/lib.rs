@@ -38,7 +38,6 @@ pub mod ssh;
 pub use context::{Context, Settings};
 pub use errors::{Failure, chain};
 pub use gone::Gone;
-pub use network::Network;
 pub use platform::{Caller, Certificate, Io, Platform, Proof};
 pub use request::{RepoPath, Request};
 pub use ssh::Server;

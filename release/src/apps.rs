@@ -211,8 +211,8 @@ impl Apps {
         &self.store
     }
 
-    pub(crate) fn base_layer(&self) -> container::Digest {
-        self.world.runtime.base_layer()
+    pub(crate) fn stack_layers(&self) -> Vec<container::Digest> {
+        self.world.runtime.stack_layers()
     }
 
     pub(crate) fn handles(&self) -> RwLockReadGuard<'_, HashMap<AppName, Arc<AppHandle>>> {

@@ -25,7 +25,7 @@ impl Apps {
             }
             Ok(Roots {
                 images: images.into_iter().collect(),
-                layers: vec![self.base_layer()],
+                layers: self.stack_layers(),
             })
         })
     }

@@ -28,6 +28,7 @@ use container::{
     Digest, Exit, Limits, Process, Sandbox, Spawner, Stack, Stdio, Store,
     limits::Capabilities,
     sandbox::Lifetime,
+    stack,
     store::{Hold, Scratch},
 };
 
@@ -93,8 +94,8 @@ impl Runtime {
         }
     }
 
-    pub(crate) fn base_layer(&self) -> Digest {
-        self.stack.base_layer
+    pub(crate) fn stack_layers(&self) -> Vec<Digest> {
+        vec![self.stack.base_layer, self.stack.build_layer]
     }
 
     pub(crate) fn limits(&self) -> Limits {
@@ -210,7 +211,7 @@ impl Runtime {
         Ok(Sandbox {
             lowers: lowers.collect::<Result<_, _>>()?,
             scratch: PathBuf::new(),
-            mounts: self.stack.mounts.clone(),
+            mounts: stack::mounts_of(&launch.image),
             argv,
             env,
             cwd: WORKSPACE.to_owned(),

@@ -6,7 +6,6 @@ use std::{
 };
 
 use builder::Output;
-use container::Digest;
 
 pub(super) struct Printer;
 
@@ -25,10 +24,14 @@ impl Printer {
         }
     }
 
-    pub(super) fn layers(&mut self, layers: &[(Digest, String)]) {
-        self.step("Layers, from the bottom up");
-        for (diff_id, by) in layers {
-            self.line(&format!("{}  {by}", &diff_id.hex()[..12]));
+    /// Columns of equal width, the last as long as it is.
+    pub(super) fn table<const N: usize>(&mut self, rows: impl Iterator<Item = [String; N]>) {
+        let rows: Vec<[String; N]> = rows.collect();
+        let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
+        for row in &rows {
+            let cells = row.iter().enumerate();
+            let cells = cells.map(|(column, cell)| format!("{cell:0$}  ", width(column)));
+            self.line(cells.collect::<String>().trim_end());
         }
     }
 }

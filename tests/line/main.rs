@@ -29,4 +29,5 @@ mod pushes;
 mod queue;
 mod restarts;
 mod sessions;
+mod stacks;
 mod zero_downtime;

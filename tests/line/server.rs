@@ -32,7 +32,8 @@ const COMMAND_WITHIN: Duration = Duration::from_secs(240);
 pub(crate) struct Server {
     folder: TempDir,
     user: Option<u32>,
-    options: Vec<&'static str>,
+    /// More of the command line.
+    options: Vec<String>,
     child: Mutex<Child>,
     narration: PathBuf,
     pub(crate) ssh: SocketAddr,
@@ -49,8 +50,8 @@ impl Server {
         Self::start_with(user, &[])
     }
 
-    /// With more options of `slipway up`.
-    pub(crate) fn start_with(user: Option<u32>, options: &[&'static str]) -> Self {
+    pub(crate) fn start_with(user: Option<u32>, options: &[&str]) -> Self {
+        let options = options.iter().map(|&word| word.to_owned()).collect();
         let folder = new_folder();
         make_home(folder.path(), user);
         Self::start_in(folder, user, options)
@@ -68,15 +69,15 @@ impl Server {
             .arg(backup)
             .arg("--data")
             .arg(folder.path().join("data")));
-        Self::start_in(folder, self.user, &self.options)
+        Self::start_in(folder, self.user, self.options.clone())
     }
 
-    fn start_in(folder: TempDir, user: Option<u32>, options: &[&'static str]) -> Self {
+    fn start_in(folder: TempDir, user: Option<u32>, options: Vec<String>) -> Self {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let (child, ready) = up(folder.path(), user, any, any, options);
+        let (child, ready) = up(folder.path(), user, any, any, &options);
         let server = Self {
             user,
-            options: options.to_vec(),
+            options,
             child: Mutex::new(child),
             narration: folder.path().join("narration"),
             ssh: ready.ssh,
@@ -89,13 +90,12 @@ impl Server {
 
     /// Starts it again on the same data folder and ports. It must have ended.
     pub(crate) fn restart(&self) {
-        let (child, ready) = up(
-            self.folder.path(),
-            self.user,
-            self.ssh,
-            self.http,
-            &self.options,
-        );
+        self.restart_with(&self.options);
+    }
+
+    /// With another command line.
+    pub(crate) fn restart_with(&self, options: &[String]) {
+        let (child, ready) = up(self.folder.path(), self.user, self.ssh, self.http, options);
         assert_eq!(
             (ready.ssh, ready.http),
             (self.ssh, self.http),
@@ -296,7 +296,7 @@ fn up(
     user: Option<u32>,
     ssh: SocketAddr,
     http: SocketAddr,
-    options: &[&str],
+    options: &[String],
 ) -> (Child, Ready) {
     let narration = fs::File::options()
         .create(true)

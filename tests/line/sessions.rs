@@ -13,6 +13,7 @@ transcripts! {
     ps
     logs
     releases
+    build
     buildpacks
     builds
     deploys

@@ -22,7 +22,7 @@ use crate::{
     api::Api,
     buildpack::{Buildpack, Kind},
     env::{self, Env},
-    failure::{Doing as _, Ended, Failure, Tried},
+    failure::{self, Doing as _, Ended, Failure, Tried},
     group::Group,
     id::{BuildpackId, Version},
     lifecycle::{analyzed::Analyzed, inputs::Inputs},
@@ -332,6 +332,7 @@ impl<'a> Detection<'a> {
             ));
         }
         self.debug_outputs();
+        failure::note_tried(self.tried());
         write_toml(&self.inputs.group, &group)?;
         write_toml(&self.inputs.plan, &resolved.plan)?;
         Ok((group, resolved.plan.clone()))
@@ -353,14 +354,10 @@ impl<'a> Detection<'a> {
 
     /// Shows what the buildpacks that failed have said, and accounts for all of them.
     fn nothing(&self, failed: bool) -> Failure {
-        let mut tried = Vec::new();
-        for buildpack in &self.opened {
-            let (_, id, version) = key_of(buildpack);
-            let Some(outcome) = self.outcomes.get(&key_of(buildpack)) else {
-                continue;
-            };
+        for (buildpack, outcome) in self.ran() {
             if outcome.exit != Ended::Status(0) {
                 let log = self.inputs.log;
+                let (_, id, version) = key_of(buildpack);
                 log.info(format_args!(
                     "======== {id}@{version}: {} ========",
                     outcome.exit
@@ -371,22 +368,35 @@ impl<'a> Detection<'a> {
                     log.info(why);
                 }
             }
-            let misfit = self.misfit.as_ref().filter(|misfit| misfit.id == id);
-            tried.push(Tried {
-                misfit: misfit
-                    .map(|misfit| misfit.why.clone())
-                    .or(outcome.why.clone()),
-                id,
-                version,
-                exit: outcome.exit,
-                wants: buildpack.detects.clone(),
-            });
         }
+        let tried = self.tried();
         if failed {
             Failure::DetectFailed { tried }
         } else {
             Failure::NothingDetected { tried }
         }
+    }
+
+    fn tried(&self) -> Vec<Tried> {
+        let tried = self.ran().map(|(buildpack, outcome)| {
+            let (_, id, version) = key_of(buildpack);
+            let misfit = self.misfit.as_ref().filter(|misfit| misfit.id == id);
+            let misfit = misfit.map(|misfit| misfit.why.clone());
+            Tried {
+                misfit: misfit.or(outcome.why.clone()),
+                id,
+                version,
+                exit: outcome.exit,
+                wants: buildpack.detects.clone(),
+            }
+        });
+        tried.collect()
+    }
+
+    /// In the order of their first appearance.
+    fn ran(&self) -> impl Iterator<Item = (&Buildpack, &Outcome)> {
+        let opened = self.opened.iter();
+        opened.filter_map(|buildpack| Some((buildpack, self.outcomes.get(&key_of(buildpack))?)))
     }
 }
 

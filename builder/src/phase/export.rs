@@ -3,7 +3,11 @@
 mod cached;
 mod content;
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use container::{
     Digest, ImageConfig, Store,
@@ -61,6 +65,7 @@ pub(crate) struct Exported {
     pub(crate) layer_count: usize,
     /// Of them, those that the previous image has too.
     pub(crate) reused_count: usize,
+    pub(crate) layer_times: Vec<Duration>,
     cached: Vec<Cached>,
 }
 
@@ -90,7 +95,7 @@ impl Export<'_> {
         let config = self.config(&launch, &mut image)?;
         let process_types = self.process_types(&launch, &mut image)?;
         let names = RunImageNames {
-            image: self.builder.stack.id.clone(),
+            image: self.builder.stack.run_image.clone(),
             mirrors: vec![],
         };
         let lifecycle = LifecycleMetadata {
@@ -104,14 +109,15 @@ impl Export<'_> {
             process_types,
             run_image: RunImage {
                 top_layer: Some(self.builder.stack.base_layer),
-                reference: self.builder.stack.id.clone(),
+                reference: self.builder.stack.run_image.clone(),
                 names: names.clone(),
             },
             stack: Some(StackMetadata { run_image: names }),
         };
         self.watch.check()?;
         let labels = self.labels(&launch, &lifecycle)?;
-        let config = image_config(&launch, labels, image.layers);
+        let Layering { layers, times, .. } = image;
+        let config = self.image_config(&launch, labels, layers);
         Ok(Exported {
             image: match self.keep_image {
                 true => self.store().put_image(&config)?,
@@ -120,6 +126,7 @@ impl Export<'_> {
             layer_count: config.layers.len(),
             reused_count: self.reused_count(&config),
             config,
+            layer_times: times,
             launch,
             cached,
         })
@@ -198,11 +205,9 @@ impl Export<'_> {
         let write = |value: serde_json::Result<String>| {
             value.doing("write the labels of", Path::new("the image"))
         };
-        let mut labels: BTreeMap<String, String> = launch
-            .labels
-            .iter()
-            .map(|label| (label.key.clone(), label.value.clone()))
-            .collect();
+        let mut labels = self.builder.stack.run_labels.clone();
+        let of_buildpacks = launch.labels.iter();
+        labels.extend(of_buildpacks.map(|label| (label.key.clone(), label.value.clone())));
         let ours = [
             (metadata::LIFECYCLE, write(go_json(lifecycle))?),
             (
@@ -218,6 +223,40 @@ impl Export<'_> {
         Ok(labels)
     }
 
+    /// What a process starts with is the run image's, under what the launcher needs.
+    fn image_config(
+        &self,
+        launch: &LaunchMetadata,
+        labels: BTreeMap<String, String>,
+        layers: Vec<ImageLayer>,
+    ) -> ImageConfig {
+        let entrypoint = match &launch.default {
+            Some(kind) => format!("{PROCESS}/{kind}"),
+            None => format!("{LIFECYCLE}/launcher"),
+        };
+        let of_stack = &self.builder.stack.run_env;
+        let path = of_stack.iter().find(|(name, _)| name == "PATH");
+        let path = path.map_or(PATH, |(_, value)| value);
+        let ours = [
+            format!("PATH={PROCESS}:{LIFECYCLE}:{path}"),
+            format!("CNB_LAYERS_DIR={LAYERS}"),
+            format!("CNB_APP_DIR={APP}"),
+            format!("CNB_PLATFORM_API={PLATFORM_NEWEST}"),
+            "CNB_DEPRECATION_MODE=quiet".to_owned(),
+        ];
+        let is_ours = |name: &str| name == "PATH" || name.starts_with("CNB_");
+        let of_stack = of_stack.iter().filter(|(name, _)| !is_ours(name));
+        let of_stack = of_stack.map(|(name, value)| format!("{name}={value}"));
+        ImageConfig {
+            env: ours.into_iter().chain(of_stack).collect(),
+            entrypoint: vec![entrypoint],
+            working_dir: APP.to_owned(),
+            user: format!("{SANDBOX_ID}:{SANDBOX_ID}"),
+            labels,
+            layers,
+        }
+    }
+
     fn reused_count(&self, config: &ImageConfig) -> usize {
         let Some(previous) = self.previous else {
             return 0;
@@ -231,13 +270,20 @@ impl Export<'_> {
 /// The image's layers, from the bottom up.
 struct Layering {
     layers: Vec<ImageLayer>,
+    times: Vec<Duration>,
+    /// When the last was done.
+    last: Instant,
 }
 
 impl Layering {
     fn new(builder: &Builder) -> Self {
-        let mut layering = Self { layers: vec![] };
+        let mut layering = Self {
+            layers: vec![],
+            times: vec![],
+            last: Instant::now(),
+        };
         let stack = &builder.stack;
-        layering.push(stack.base_layer, &format!("Stack: {}", stack.id));
+        layering.push(stack.base_layer, &stack.created_by());
         layering
     }
 
@@ -246,30 +292,7 @@ impl Layering {
             diff_id,
             created_by: created_by.to_owned(),
         });
-    }
-}
-
-fn image_config(
-    launch: &LaunchMetadata,
-    labels: BTreeMap<String, String>,
-    layers: Vec<ImageLayer>,
-) -> ImageConfig {
-    let entrypoint = match &launch.default {
-        Some(kind) => format!("{PROCESS}/{kind}"),
-        None => format!("{LIFECYCLE}/launcher"),
-    };
-    ImageConfig {
-        env: vec![
-            format!("PATH={PROCESS}:{LIFECYCLE}:{PATH}"),
-            format!("CNB_LAYERS_DIR={LAYERS}"),
-            format!("CNB_APP_DIR={APP}"),
-            format!("CNB_PLATFORM_API={PLATFORM_NEWEST}"),
-            "CNB_DEPRECATION_MODE=quiet".to_owned(),
-        ],
-        entrypoint: vec![entrypoint],
-        working_dir: APP.to_owned(),
-        user: format!("{SANDBOX_ID}:{SANDBOX_ID}"),
-        labels,
-        layers,
+        self.times.push(self.last.elapsed());
+        self.last = Instant::now();
     }
 }

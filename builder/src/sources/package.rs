@@ -97,7 +97,7 @@ pub(super) fn pull(
 }
 
 /// Unpacks the buildpacks of a buildpackage whose blobs are at `blob`.
-pub(super) fn unpack_all(
+pub(crate) fn unpack_all(
     manifest: &Manifest,
     config: &[u8],
     into: &Path,

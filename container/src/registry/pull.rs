@@ -191,10 +191,25 @@ impl Client {
         blobs: &[Descriptor],
         dir: &Path,
     ) -> Result<(), RegistryError> {
+        self.blobs_into_with(repository, blobs, dir, &|_| {})
+    }
+
+    /// The same; `done` is told of each blob once it is there.
+    pub fn blobs_into_with(
+        &self,
+        repository: &Repository,
+        blobs: &[Descriptor],
+        dir: &Path,
+        done: &(dyn Fn(&Descriptor) + Sync),
+    ) -> Result<(), RegistryError> {
         let mut wanted: Vec<&Descriptor> = blobs.iter().collect();
         wanted.sort_by_key(|blob| blob.digest);
         wanted.dedup_by_key(|blob| blob.digest);
-        parallel::each(&wanted, |blob| self.blob_into(repository, blob, dir))
+        parallel::each(&wanted, |blob| {
+            self.blob_into(repository, blob, dir)?;
+            done(blob);
+            Ok(())
+        })
     }
 
     fn blob_into(

@@ -9,3 +9,4 @@ mod hostile;
 mod liar;
 mod real;
 mod server;
+mod stack;

@@ -61,7 +61,7 @@ fn layout(dir: &Path) -> (Layout, Descriptor) {
 }
 
 impl Registry {
-    fn client(&self) -> Client {
+    pub(crate) fn client(&self) -> Client {
         Client::new(self.credentials(self.port), vec![])
     }
 
@@ -69,7 +69,7 @@ impl Registry {
         Credentials::from_file(&self.config(port)).unwrap()
     }
 
-    fn reference(&self, name: &str) -> Reference {
+    pub(crate) fn reference(&self, name: &str) -> Reference {
         format!("127.0.0.1:{}/{name}", self.port).parse().unwrap()
     }
 }

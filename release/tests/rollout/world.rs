@@ -150,7 +150,7 @@ impl World {
             .unwrap();
         let layers = [self.config.stack.base_layer, app].map(|diff_id| ImageLayer {
             diff_id,
-            created_by: "test".into(),
+            created_by: self.config.stack.created_by(),
         });
         let types: Vec<_> = processes
             .iter()
