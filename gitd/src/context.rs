@@ -105,14 +105,14 @@ impl Context {
         answer
     }
 
-    /// The one check: at git's door, and for each command.
+    /// The one check: at git's door, and for each command. What the caller was when they came in does not count.
     pub(crate) fn check(&self, caller: &Caller, need: &Need) -> Result<Pass, Denied> {
-        access::check(self.apps.ledger(), caller, need)
+        access::check(self.apps.ledger(), &self.by_now(caller), need)
     }
 
     /// The same after a wait, before something is changed: the name may be another app's by now.
     pub(crate) fn check_again(&self, caller: &Caller, pass: &Pass) -> Result<(), Denied> {
-        let now = self.check(&self.by_now(caller), pass.need())?;
+        let now = self.check(caller, pass.need())?;
         match pass.need().app() {
             Some(name) if now != *pass => Err(Denied::NoApp(name.clone())),
             _ => Ok(()),
@@ -137,7 +137,7 @@ impl Context {
 
     /// The apps that the caller may know of.
     pub(crate) fn visible_apps(&self, caller: &Caller) -> Result<Vec<App>, LedgerError> {
-        match caller.admin {
+        match self.by_now(caller).admin {
             true => self.apps.ledger().apps(),
             false => self.apps.ledger().apps_of(&caller.holder),
         }
@@ -303,7 +303,7 @@ impl Context {
 
     /// For a push that has waited for its turn: the name may be another app's by now, or the role gone.
     pub(crate) fn may_still_push(&self, caller: &Caller, app: &App) -> Result<(), Denied> {
-        let now = self.app_for(&self.by_now(caller), &app.name, Role::Deployer)?;
+        let now = self.app_for(caller, &app.name, Role::Deployer)?;
         match now.id == app.id {
             true => Ok(()),
             false => Err(Denied::NoApp(app.name.clone())),

@@ -50,9 +50,12 @@ fn examples(server: &Server) -> Vec<String> {
     let examples = help.lines().filter_map(|line| line.strip_prefix("  "));
     let examples: Vec<String> = examples
         .filter(of_an_app)
-        // Where its input comes from does not matter.
-        .map(|line| line.split(" < ").next().unwrap_or(line))
-        .map(|line| line.split(" > ").next().unwrap_or(line).to_owned())
+        // What is for the caller's own shell does not matter.
+        .map(|line| {
+            let ends = [" < ", " > ", " || "].map(|end| line.find(end).unwrap_or(line.len()));
+            let end = ends.into_iter().min().unwrap_or(line.len());
+            line[..end].to_owned()
+        })
         .collect();
     let without_one = taking_an_app.iter().filter(|command| {
         let is_it = |line: &String| line.split(' ').next() == Some(command);
@@ -199,6 +202,33 @@ fn a_role_that_is_lost_while_input_is_awaited_changes_nothing() {
     assert!(
         said.lines()
             .any(|line| line.contains("config:edit") && !line.ends_with("ok")),
+        "{said}"
+    );
+}
+
+/// Also when the command waits for a client that does not read.
+#[test]
+fn a_backup_ends_with_the_right_to_it() {
+    let server = Server::start();
+    user(&server, "grace");
+    server.ssh("users:promote grace").ok();
+    // More than fits into windows and pipes.
+    server
+        .sh("git init -q big; head -c 12000000 /dev/urandom > big/random; git -C big add -A; git -C big commit -q -m big
+             git -C big push -q slipway:big HEAD:keep")
+        .ok();
+    let said = server
+        .sh(
+            "mkfifo held; exec 3<> held; ./as_grace slipway backup >&3 & client=$!
+             eventually bash -c 'ssh slipway audit | grep -q \"backup.*unfinished\"'
+             ssh slipway users:demote grace
+             eventually bash -c '! ssh slipway audit | grep -q \"backup.*unfinished\"'
+             kill $client; ssh slipway audit | grep backup",
+        )
+        .ok();
+    let backup = said.lines().find(|line| line.contains(" backup "));
+    assert!(
+        backup.is_some_and(|line| line.ends_with("failed")),
         "{said}"
     );
 }
