@@ -18,7 +18,7 @@ const WAITING_MAX: usize = 20;
 
 pub(crate) struct Queue {
     state: StdMutex<State>,
-    /// Told when a deploy has given up its seat.
+    /// Told when a deploy has given up its seat, and when an app is open again.
     left: watch::Sender<()>,
     builds: Arc<Semaphore>,
 }
@@ -147,13 +147,26 @@ impl Queue {
         state.lines.get(&app)?.iter().find(wanted).cloned()
     }
 
-    /// Nothing new is let in; what is under way goes on.
-    pub(crate) fn close(self: &Arc<Self>, app: i64) -> Closed {
-        self.state().closed.push(app);
+    /// Nothing new is let in; what is under way goes on. Waits for others who have closed it.
+    pub(crate) async fn close(self: &Arc<Self>, app: i64) -> Closed {
+        let mut left = self.left.subscribe();
+        while !self.close_now(app) {
+            // The sender is ours.
+            _ = left.changed().await;
+        }
         Closed {
             queue: Arc::clone(self),
             app,
         }
+    }
+
+    fn close_now(&self, app: i64) -> bool {
+        let mut state = self.state();
+        let free = !state.closed.contains(&app);
+        if free {
+            state.closed.push(app);
+        }
+        free
     }
 
     /// Cancels everything; nothing new is let in.
@@ -238,6 +251,7 @@ impl Closed {
 impl Drop for Closed {
     fn drop(&mut self) {
         self.queue.state().closed.retain(|app| *app != self.app);
+        self.queue.left.send_replace(());
     }
 }
 
@@ -467,7 +481,7 @@ mod tests {
         let world = World::new();
         let (one, _hold, _) = world.push(1, &[]);
         let deploy = Arc::clone(one.deploy());
-        let closed = world.queue.close(1);
+        let closed = world.queue.close(1).await;
         assert_eq!(deploy.cancel.why(), None);
         closed.cancel(&Why::Destroyed("bob".to_owned()));
         assert_eq!(deploy.cancel.why(), Some(&Why::Destroyed("bob".to_owned())));

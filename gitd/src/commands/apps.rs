@@ -173,7 +173,7 @@ impl Rename {
     pub(super) async fn run(self, env: &mut Env<'_>) -> Result<(), Failure> {
         let app = env.ctx.apps.ledger().app(&self.app)?;
         // Behind the deploys that are under way: they know the app by its name.
-        let closed = env.ctx.queue.close(app.id);
+        let closed = env.ctx.queue.close(app.id).await;
         closed.empty().await;
         env.still_may()?;
         env.ctx
@@ -253,7 +253,7 @@ impl Destroy {
             .status(USAGE));
         }
         // Nothing is deployed from a repository that goes away.
-        let closed = env.ctx.queue.close(app.id);
+        let closed = env.ctx.queue.close(app.id).await;
         closed.cancel(&Why::Destroyed(env.caller.user.clone()));
         closed.empty().await;
         env.still_may()?;

@@ -166,7 +166,7 @@ async fn print_log(env: &mut Env<'_>, app: &App, build: &Build) -> Result<(), Fa
             build.number
         ))
     })?;
-    let mut screen = Screen::new(env.io.tty);
+    let mut screen = Screen::new(env.io.terminal.is_some());
     let mut piece = vec![0; READ_BYTES];
     while let Ok(length @ 1..) = file.read(&mut piece).await {
         if !show(env, &mut screen, &piece[..length]).await {

@@ -44,7 +44,7 @@ impl Attach {
             let (number, reason) = (build.number, build.reason.as_deref());
             return Ok(status(env, number, build.status, reason).await);
         };
-        let mut screen = Screen::new(env.io.tty);
+        let mut screen = Screen::new(env.io.terminal.is_some());
         let mut transcript = deploy.transcript.read();
         loop {
             let piece = tokio::select! {
