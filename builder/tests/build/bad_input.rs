@@ -115,6 +115,7 @@ fn attempt(
         env: &BTreeMap::new(),
         source_version: None,
         clear_cache: false,
+        keep_image: true,
         failed: None,
         cancel: Arc::default(),
     };

@@ -197,6 +197,7 @@ fn own_buildpacks(world: &World) {
         env: &BTreeMap::new(),
         source_version: None,
         clear_cache: false,
+        keep_image: true,
         failed: Some(&failed),
         cancel: Default::default(),
     };
