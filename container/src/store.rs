@@ -55,7 +55,7 @@ pub enum StoreError {
     Damaged(Digest),
     #[error("stack `{0}` is not known; `host` is the one there is")]
     NoStack(String),
-    #[error("a backup is being made, and nothing is removed before it has ended; try again then")]
+    #[error("the store is being backed up, or tidied already; try again when that has ended")]
     Kept,
     #[error("{0}")]
     Refused(String),

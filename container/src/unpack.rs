@@ -124,9 +124,9 @@ fn unpack_with(
         bounds,
         long_name: None,
         long_link: None,
-        last_bytes: 0,
         exactly,
         closed: Vec::new(),
+        last_bytes: 0,
     };
     let unpacked = unpacker.run(&mut archive, place);
     let mut hashed = archive.into_inner();
@@ -178,11 +178,11 @@ struct Unpacker<'a> {
     /// Of the entry that comes next.
     long_name: Option<Vec<u8>>,
     long_link: Option<Vec<u8>>,
-    /// Content of the last entry.
-    last_bytes: u64,
     exactly: Option<&'a dyn Fn(Owner) -> Owner>,
     /// Folders that their owner may not write to, which is for the end.
     closed: Vec<(PathBuf, Mode)>,
+    /// Content of the last entry.
+    last_bytes: u64,
 }
 
 impl Unpacker<'_> {
@@ -287,14 +287,13 @@ impl Unpacker<'_> {
         let parent = self.parent(to)?;
         let name = file_name(to)?;
         match rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(mode | 0o700)) {
-            Ok(()) => {}
             Err(Errno::EXIST) if self.open_dir(to).is_ok() => {}
             Err(Errno::EXIST) => {
                 // What is no directory, a link among them, gives way to one.
                 let parent = self.free(to)?;
                 rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(mode | 0o700))?;
             }
-            Err(error) => return Err(error.into()),
+            result => result?,
         }
         let dir = self.open_dir(to)?;
         if owner.is_some() {

@@ -16,10 +16,11 @@ use std::{
 
 use container::{
     Digest, ImageConfig, Store,
+    archive::{ArchiveReader, ArchiveWriter},
     image::ImageLayer,
     layer::{self, Form, LayerSource, Owner},
     layout,
-    store::{Collected, Roots, StoreError, Tree},
+    store::{Collected, Roots, StoreError, Tree, original_owner},
 };
 
 const OWNER: Owner = Owner {
@@ -495,4 +496,62 @@ fn builds_go_on_while_garbage_is_collected() {
     });
     collect(&store, &[]);
     assert_eq!(fs::read_dir(dir.path().join("layers")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_copy_has_the_same_layers_and_nothing_goes_while_it_is_made() {
+    let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let store = Store::open(from.path()).unwrap();
+    let scratch = store.scratch().unwrap();
+    let tree = scratch.path().join("tree");
+    fs::create_dir(&tree).unwrap();
+    awkward_tree(&tree);
+    fs::create_dir(tree.join("closed")).unwrap();
+    fs::set_permissions(tree.join("closed"), fs::Permissions::from_mode(0o555)).unwrap();
+    let layer = store
+        .commit_layer(Tree::Whole(&tree), "/layers/bp/x", OWNER, Form::Dir)
+        .unwrap();
+    let config = ImageConfig {
+        layers: vec![ImageLayer {
+            diff_id: layer,
+            created_by: "test".to_owned(),
+        }],
+        ..ImageConfig::default()
+    };
+    let image = store.put_image(&config).unwrap();
+
+    let kept = Store::reader(from.path()).keep().unwrap();
+    let refused = store.collect_garbage(|| Ok::<_, StoreError>(Roots::default()));
+    assert!(matches!(refused, Err(StoreError::Kept)), "{refused:?}");
+    let mut writer = ArchiveWriter::new(Vec::new(), "about", b"a copy").unwrap();
+    for layer in store.layers_present(&image).unwrap() {
+        let plan = store.plan_layer(&layer, Path::new("store")).unwrap();
+        // As a build that is based on it does.
+        let file = from
+            .path()
+            .join(format!("layers/{}/layers/bp/x/size-512", layer.hex()));
+        fs::hard_link(file, scratch.path().join("another name")).unwrap();
+        writer.append(&plan).unwrap();
+    }
+    writer
+        .append(&store.plan_image(&image, Path::new("store")).unwrap())
+        .unwrap();
+    let bytes = writer.finish().unwrap();
+    drop(kept);
+    assert!(collect(&store, &[]).images == 1);
+
+    let (reader, _) = ArchiveReader::open(bytes.as_slice(), "about").unwrap();
+    let below = |name: &Path| name.strip_prefix("store").ok().map(Path::to_owned);
+    reader.unpack(to.path(), below, &original_owner).unwrap();
+    Store::settle(to.path()).unwrap();
+    let copy = Store::open(to.path()).unwrap();
+    let out = tempfile::tempdir().unwrap();
+    // The layer is hashed again, and refused when a mode or a byte is another.
+    layout::export(&copy, &image, &out.path().join("image"), "copy").unwrap();
+    let tree = copy.layer(&layer).unwrap();
+    let times = fs::metadata(tree.join("layers/bp/x/closed")).unwrap();
+    assert_eq!(
+        times.modified().unwrap(),
+        std::time::UNIX_EPOCH + std::time::Duration::from_secs(layer::MTIME)
+    );
 }

@@ -1,8 +1,8 @@
 //! Who may do what, against those who try for more.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, net::TcpListener};
 
-use crate::{pushes::slow_app, server::Server};
+use crate::server::Server;
 
 /// A user with a key of their own: `as_NAME` is their ssh, also for git.
 fn user(server: &Server, name: &str) {
@@ -50,13 +50,9 @@ fn examples(server: &Server) -> Vec<String> {
     let examples = help.lines().filter_map(|line| line.strip_prefix("  "));
     let examples: Vec<String> = examples
         .filter(of_an_app)
-        // Where its input comes from, and what is for the caller's own shell, does not matter.
-        .map(|line| {
-            ["<", ">", ";"]
-                .iter()
-                .fold(line, |line, end| line.split(end).next().unwrap_or(line))
-        })
-        .map(|line| line.trim_end().to_owned())
+        // Where its input comes from does not matter.
+        .map(|line| line.split(" < ").next().unwrap_or(line))
+        .map(|line| line.split(" > ").next().unwrap_or(line).to_owned())
         .collect();
     let without_one = taking_an_app.iter().filter(|command| {
         let is_it = |line: &String| line.split(' ').next() == Some(command);
@@ -137,8 +133,17 @@ fn no_app(name: &str) -> String {
 fn a_name_that_changes_hands_takes_no_rights_along() {
     let server = Server::start();
     user(&server, "grace");
-    slow_app(&server, "name");
-    server.sh("cp -r name again").ok();
+    // The build goes on until we hang up: builds share this machine's network.
+    let line = TcpListener::bind("127.0.0.1:0").expect("listens");
+    let port = line.local_addr().expect("bound").port();
+    server
+        .sh(&format!(
+            r#"mkdir name; echo "require('net').connect({port}, '127.0.0.1').on('error', () => {{}}).on('close', () => process.exit(0)).resume(); console.log('building')" > name/wait.js
+            echo '{{"name":"name","version":"1.0.0","scripts":{{"build":"node wait.js"}}}}' > name/package.json
+            echo "require('http').createServer((q, r) => r.end('up')).listen(process.env.PORT)" > name/server.js
+            app name; cp -r name again"#
+        ))
+        .ok();
     let first =
         server.sh_beside("export GIT_SSH_COMMAND=$PWD/as_grace; push name 2>&1 | tee first.txt");
     server.sh("eventually grep building first.txt").ok();
@@ -156,7 +161,8 @@ fn a_name_that_changes_hands_takes_no_rights_along() {
     let second = server.sh_beside(
         "export GIT_SSH_COMMAND=$PWD/as_grace; git -C again commit -q --allow-empty -m second; git -C again push slipway main 2>&1 | tee second.txt",
     );
-    server.sh("eventually grep -i waiting second.txt").ok();
+    server.sh("eventually grep -i wait second.txt").ok();
+    drop(line);
     server.sh("eventually ssh slipway apps:create name").ok();
 
     first.wait().ok();

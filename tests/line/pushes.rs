@@ -7,7 +7,7 @@ const SLOW_BUILD: &str = r#"{"name":"slow","version":"1.0.0","scripts":{"build":
 const SERVER_JS: &str =
     "require('http').createServer((q, r) => r.end('slow\\n')).listen(process.env.PORT)";
 
-pub(crate) fn slow_app(server: &Server, name: &str) {
+fn slow_app(server: &Server, name: &str) {
     let files = format!(
         "mkdir {name}; echo '{SLOW_BUILD}' > {name}/package.json; echo \"{SERVER_JS}\" > {name}/server.js"
     );

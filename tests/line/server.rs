@@ -51,9 +51,9 @@ impl Server {
     }
 
     pub(crate) fn start_with(user: Option<u32>, options: &[&str]) -> Self {
+        let options = options.iter().map(|&word| word.to_owned()).collect();
         let folder = new_folder();
         make_home(folder.path(), user);
-        let options = options.iter().map(|&word| word.to_owned()).collect();
         Self::start_in(folder, user, options)
     }
 

@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File, Metadata},
     os::unix::fs::MetadataExt as _,
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use rustix::{
@@ -33,24 +33,23 @@ pub struct Kept {
 impl Store {
     /// Waits while garbage is being collected.
     pub fn keep(&self) -> Result<Kept, StoreError> {
-        let (lock, path) = self.removal_lock()?;
-        flock(&lock, FlockOperation::LockShared).doing("lock", &path)?;
-        Ok(Kept { _lock: lock })
+        let root = self.lock_of_removal()?;
+        flock(&root, FlockOperation::LockShared).doing("lock", &self.root)?;
+        Ok(Kept { _lock: root })
     }
 
     /// The turn of whoever removes something.
     pub(super) fn removing(&self) -> Result<File, StoreError> {
-        let (lock, path) = self.removal_lock()?;
-        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+        let root = self.lock_of_removal()?;
+        match flock(&root, FlockOperation::NonBlockingLockExclusive) {
             Err(Errno::WOULDBLOCK) => Err(StoreError::Kept),
-            result => result.doing("lock", &path).map(|()| lock),
+            result => result.doing("lock", &self.root).map(|()| root),
         }
     }
 
-    fn removal_lock(&self) -> Result<(File, PathBuf), StoreError> {
-        let path = self.root.join("removal.lock");
-        let lock = File::create(&path).doing("open", &path)?;
-        Ok((lock, path))
+    /// The root itself: a file of its own could belong to another user than who opens it next.
+    fn lock_of_removal(&self) -> Result<File, StoreError> {
+        File::open(&self.root).doing("open", &self.root)
     }
 
     /// The layers of an image, from the bottom up, that are there.

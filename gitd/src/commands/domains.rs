@@ -118,6 +118,7 @@ impl Clear {
     pub(super) async fn run(self, env: &mut Env<'_>) -> Result<(), Failure> {
         let domains = env.ctx.apps.ledger().domains(&self.app)?;
         for domain in domains {
+            env.still_may()?;
             Remove {
                 app: self.app.clone(),
                 domain,

@@ -117,21 +117,15 @@ fn examples_of(text: &mut String, command: &clap::Command) {
     }
 }
 
-/// The name that was probably meant.
-pub(super) fn nearest<'n>(word: &str, names: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
-    let distances = names
-        .into_iter()
-        .map(|name| (strsim::damerau_levenshtein(name, word), name));
-    let near = distances.filter(|(distance, _)| *distance <= NEAR).min();
-    near.map(|(_, name)| name)
-}
-
 fn unknown(topic: &str, all: &[clap::Command]) -> Failure {
     let names = all.iter().map(clap::Command::get_name);
     let names = names.flat_map(|name| [topic_of(name), name]);
-    let near = nearest(topic, names);
+    let near = names
+        .map(|name| (strsim::damerau_levenshtein(name, topic), name))
+        .filter(|(distance, _)| *distance <= NEAR)
+        .min();
     let hint = match near {
-        Some(name) => format!("Did you mean: help {name}"),
+        Some((_, name)) => format!("Did you mean: help {name}"),
         None => "Type `help` for all commands.".to_owned(),
     };
     Failure::new(format!("there is no topic `{topic}`"))

@@ -61,6 +61,8 @@ use crate::{
 
 /// A command that runs ends that long after the caller's role was taken away.
 const ACCESS_CHECK: Duration = Duration::from_secs(3);
+/// For it to end by itself.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 #[derive(Parser)]
 #[command(multicall = true, disable_help_subcommand = true)]
@@ -404,25 +406,18 @@ impl Command {
             }
             false => None,
         };
-        let named = match &need {
-            Need::App(app, _) => Some(app.clone()),
-            _ => None,
-        };
         let result = match env.ctx.check(env.caller, &need) {
             Ok(pass) => self.run_while_allowed(env, pass).await,
             Err(denied) => Err(env.refused(denied)),
         };
-        let result = result.map_err(|failure| match &named {
-            Some(app) => near::explained(env, app, failure),
-            None => failure,
-        });
         if let Some(record) = record {
             env.ctx.audit_end(record, &outcome(&result));
         }
         result
     }
 
-    /// When the caller's role is taken away, it is for the command as if the caller had gone.
+    /// When the caller's role is taken away, it is for the command as if the caller had gone. One that does not hear of it
+    /// is dropped.
     async fn run_while_allowed(self, env: &mut Env<'_>, pass: Pass) -> Result<u8, Failure> {
         env.pass = Some(pass.clone());
         let lost = Gone::default();
@@ -432,18 +427,23 @@ impl Command {
                 sleep(ACCESS_CHECK).await;
             }
             noted.set();
+            sleep(LAST_WORDS).await;
         };
         let gone = std::mem::replace(&mut env.io.gone, Box::pin(std::future::pending()));
+        let noticed = lost.clone();
         env.io.gone = Box::pin(async move {
             tokio::select! {
                 () = gone => {}
-                () = denied => {}
+                () = noticed.wait() => {}
             }
         });
-        let result = self.run(env).await;
-        match lost.is_set() {
-            true => Err(Failure::new("your access was taken away").status(NO_PERMISSION)),
-            false => result,
+        let result = tokio::select! {
+            result = self.run(env) => Some(result),
+            () = denied => None,
+        };
+        match result {
+            Some(result) if !lost.is_set() => result,
+            _ => Err(Failure::new("your access was taken away").status(NO_PERMISSION)),
         }
     }
 
@@ -651,24 +651,17 @@ impl Env<'_> {
         Ok(text)
     }
 
-    /// With the name of an app that may have been meant, of those that the caller may know of.
+    /// With the name of an app that may have been meant.
     fn refused(&self, denied: Denied) -> Failure {
-        let meant = match &denied {
-            Denied::NoApp(name) | Denied::Nowhere(name) => self.nearest_app(name),
+        let app = match &denied {
+            Denied::NoApp(app) | Denied::Nowhere(app) => Some(app.clone()),
             _ => None,
         };
         let failure = Failure::from(denied);
-        match meant {
-            Some(name) => failure.hint(&format!("Did you mean `{name}`?")),
+        match app {
+            Some(app) => near::explained(self, &app, failure),
             None => failure,
         }
-    }
-
-    fn nearest_app(&self, name: &AppName) -> Option<AppName> {
-        let apps = self.ctx.visible_apps(self.caller).unwrap_or_default();
-        let names: Vec<&str> = apps.iter().map(|app| app.name.as_str()).collect();
-        let near = help::nearest(name.as_str(), names)?;
-        near.parse().ok()
     }
 
     /// Data, to stdout.
