@@ -51,15 +51,18 @@ impl FailedBuilds {
             .max_by_key(|found| found.build)
     }
 
-    /// After a build: the one before it goes. Says whether this one is there.
+    /// After a build that was kept: the one before it goes. `false`: this one was not kept.
     pub(crate) fn keep_only(&self, app: i64, build: u64) -> bool {
         let place = self.place(app, build);
+        if !place.exists() {
+            return false;
+        }
         for path in entries(&self.of_app(app)) {
             if path != place {
                 self.put_away(&path);
             }
         }
-        place.exists()
+        true
     }
 
     /// A build has succeeded, or the app is gone.
