@@ -1,5 +1,7 @@
 //! A server without a free file descriptor waits for one. Alone in its process, whose limit it lowers.
 
+mod nowhere;
+
 use std::{
     net::{SocketAddr, TcpStream},
     sync::Arc,
@@ -8,9 +10,11 @@ use std::{
 
 use gitd::{
     Caller, Gone, Io, Platform, Proof, RepoPath, Server, Status,
-    git::{Decision, Landed, Landing, Limits, RefUpdate, Repo, Sideband},
+    git::{Limits, Repo},
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use self::nowhere::Nowhere;
 
 /// Longest wait for what takes milliseconds.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -19,8 +23,6 @@ const DESCRIPTORS: u64 = 100;
 
 /// Knows nobody.
 struct Nobody(Limits);
-
-struct Nowhere;
 
 impl Platform for Nobody {
     type Landing = Nowhere;
@@ -49,22 +51,6 @@ impl Platform for Nobody {
 
     async fn run(&self, _: &Caller, _: Vec<String>, _: Io) -> Status {
         1.into()
-    }
-}
-
-impl Landing for Nowhere {
-    type Options = ();
-
-    fn options(&self, _: &[String]) -> Result<(), String> {
-        Ok(())
-    }
-
-    fn decide(&self, _: &RefUpdate, _: &()) -> Decision {
-        Decision::Refuse("nowhere".to_owned())
-    }
-
-    async fn deploy(&self, _: Vec<RefUpdate>, _: &(), _: &Sideband) -> Result<Landed, String> {
-        Err("nowhere".to_owned())
     }
 }
 

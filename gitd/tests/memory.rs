@@ -1,5 +1,7 @@
 //! Channels that nobody reads cost a bounded amount of memory. Alone in its process, which it measures.
 
+mod nowhere;
+
 use std::{
     fs::{self, File},
     net::SocketAddr,
@@ -14,10 +16,12 @@ use std::{
 
 use gitd::{
     Caller, Gone, Io, Platform, Proof, RepoPath, Server, Status,
-    git::{Decision, Landed, Landing, Limits, RefUpdate, Repo, Sideband},
+    git::{Limits, Repo},
 };
 use release::Holder;
 use tokio::io::AsyncWriteExt as _;
+
+use self::nowhere::Nowhere;
 
 /// Longest wait for what takes milliseconds.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -34,8 +38,6 @@ struct Open {
     limits: Limits,
     running: AtomicUsize,
 }
-
-struct Nowhere;
 
 impl Platform for Open {
     type Landing = Nowhere;
@@ -86,22 +88,6 @@ impl Platform for Open {
             _ => return 6.into(),
         }
         0.into()
-    }
-}
-
-impl Landing for Nowhere {
-    type Options = ();
-
-    fn options(&self, _: &[String]) -> Result<(), String> {
-        Ok(())
-    }
-
-    fn decide(&self, _: &RefUpdate, _: &()) -> Decision {
-        Decision::Refuse("nowhere".to_owned())
-    }
-
-    async fn deploy(&self, _: Vec<RefUpdate>, _: &(), _: &Sideband) -> Result<Landed, String> {
-        Err("nowhere".to_owned())
     }
 }
 
