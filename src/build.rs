@@ -100,6 +100,8 @@ pub(crate) fn run(args: Args) -> Result<(), Box<dyn Error>> {
         env: &env,
         source_version: commit.clone(),
         clear_cache: args.clear_cache,
+        keep_image: true,
+        failed: None,
         cancel: Arc::new(AtomicBool::new(false)),
     };
     let previous = request.previous;

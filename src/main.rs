@@ -27,7 +27,7 @@ struct Args {
 #[derive(Subcommand)]
 enum Command {
     /// Run everything on this machine
-    Up(up::Args),
+    Up(Box<up::Args>),
     /// Build an app's folder into an image
     Build(build::Args),
     /// Write everything there is into one file, while it runs
@@ -57,7 +57,7 @@ fn main() -> ExitCode {
         return status;
     }
     let result = match Args::parse().command {
-        Command::Up(args) => up::run(args),
+        Command::Up(args) => up::run(*args),
         Command::Build(args) => build::run(args),
         Command::Backup(args) => args.run(),
         Command::Restore(args) => args.run(),

@@ -73,7 +73,8 @@ fn give_back() {
 fn code(maps: &str, exe: &str) -> Option<(usize, usize)> {
     let parts: Vec<&str> = maps.lines().filter(|line| line.ends_with(exe)).collect();
     let code = parts.iter().position(|line| line.contains(" r-xp "))?;
-    let (start, mut end) = range(parts.first()?)?;
+    let (start, _) = range(parts.first()?)?;
+    let mut end = start;
     for part in &parts[..=code] {
         let (from, to) = range(part)?;
         if from != end || part.contains(" rw") {

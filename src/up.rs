@@ -65,6 +65,9 @@ pub(crate) struct Args {
     /// Networks whose failed logins are not punished, such as an office's or a load balancer's
     #[arg(long, value_name = "NETWORK", default_values = ["127.0.0.0/8", "::1"])]
     ssh_exempt: Vec<Network>,
+    /// Seconds of silence after which a client is asked for a sign of life; after four without one it is lost
+    #[arg(long, value_name = "SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    ssh_keepalive: u64,
     #[command(flatten)]
     stack: stack::Choice,
     /// Refuse pushes to apps that do not exist, instead of creating them
@@ -112,7 +115,8 @@ async fn serve(args: Args) -> Result<(), Box<dyn Error>> {
     };
     let server = Server::bind(args.ssh, data.join("host_keys"))
         .await?
-        .with_policy(policy);
+        .with_policy(policy)
+        .with_keepalive(Duration::from_secs(args.ssh_keepalive));
 
     let store = Store::open(&data.join("store"))?;
     // Nothing else goes on yet that would have to wait for it.
@@ -163,9 +167,14 @@ async fn serve(args: Args) -> Result<(), Box<dyn Error>> {
         let apps = apps.clone();
         async move { apps.keep_router_log(lines_kept).await }
     });
-    let tidying = tokio::spawn(tidy(apps.clone()));
+    let tidying = tokio::spawn(tidy(apps.clone(), Arc::clone(&context)));
     let resting = tokio::spawn(rest::when_idle());
-    server.serve(Arc::new(context), stop()).await;
+    let stopped = async {
+        stop().await;
+        context.stop_deploys();
+    };
+    server.serve(Arc::new(Arc::clone(&context)), stopped).await;
+    context.deploys_ended().await;
     tidying.abort();
     resting.abort();
     router.shutdown(ROUTER_GRACE).await;
@@ -176,12 +185,15 @@ async fn serve(args: Args) -> Result<(), Box<dyn Error>> {
 }
 
 /// Gives back, now and then, what no release needs any more.
-async fn tidy(apps: Arc<Apps>) {
+async fn tidy(apps: Arc<Apps>, context: Arc<Context>) {
     loop {
         // First the wait: at a start there is more urgent work.
         tokio::time::sleep(TIDY_EVERY).await;
-        let apps = apps.clone();
-        let collect = move || apps.collect_garbage(release::IMAGES_KEPT);
+        let (apps, context) = (apps.clone(), context.clone());
+        let collect = move || {
+            context.remove_old_failed_builds();
+            apps.collect_garbage(release::IMAGES_KEPT)
+        };
         if let Ok(Err(error)) = tokio::task::spawn_blocking(collect).await {
             tracing::error!(error = gitd::chain(&error), "cannot tidy the content store");
         }

@@ -3,7 +3,7 @@
 use std::{borrow::Cow, collections::BTreeMap};
 
 use crate::{
-    BuildError, Builder, Built, Output, Request,
+    BuildError, Builder, Built, Output, Request, failed,
     project::Project,
     sources::{Asked, Set, SourceUri, Sources, Wanted},
     trees,
@@ -34,13 +34,20 @@ impl Builder {
         if let Some(buildpacks) = &buildpacks {
             builder.buildpacks = buildpacks.dir().to_owned();
         }
-        builder.build(
+        let failed = request.failed;
+        let built = builder.build(
             Request {
                 env: &env,
                 ..request
             },
             output,
-        )
+        );
+        if let (Err(_), Some(failed), Some(set)) = (&built, failed, &buildpacks)
+            && failed.exists()
+        {
+            failed::keep_buildpacks(failed, set)?;
+        }
+        built
     }
 
     fn prepare(

@@ -12,6 +12,8 @@ use crate::{
 
 /// Below `<layers>`, where [`FILE_VARIABLE`] of our sandboxes says so; the spec knows no such file.
 pub(crate) const FILE: &str = "failure.toml";
+/// Beside it, the buildpack whose bin/build was begun last.
+const STEP_FILE: &str = "step";
 pub(crate) const FILE_VARIABLE: &str = "SLIPWAY_FAILURE";
 
 /// The same, for what was tried by a detection that found a group.
@@ -141,6 +143,14 @@ impl Failure {
         ))
     }
 
+    /// What was there to be found by this phase, and is not one of its inputs.
+    pub(crate) fn of_phase(self) -> Self {
+        match self {
+            Self::Input(bad) => Self::BadFile(bad),
+            other => other,
+        }
+    }
+
     pub(crate) fn exit_code(&self, phase: PhaseName) -> u8 {
         match self {
             Self::Privileged | Self::Input(_) => 1,
@@ -169,6 +179,15 @@ impl Failure {
         if let Err(error) = text.and_then(|text| fs::write(path, text)) {
             eprintln!("cannot say why: {error}: {self:?}");
         }
+    }
+
+    /// The buildpack to look at first, if it is one that has failed.
+    pub(crate) fn detected_last(&self) -> Option<(&BuildpackId, &Version)> {
+        let (Self::DetectFailed { tried } | Self::NothingDetected { tried }) = self else {
+            return None;
+        };
+        let failed = tried.iter().find(|one| one.exit.is_failure());
+        failed.or(tried.last()).map(|one| (&one.id, &one.version))
     }
 
     pub(crate) fn read(layers: &Untrusted) -> Option<Self> {
@@ -239,6 +258,20 @@ impl From<BadFile> for Failure {
     fn from(bad: BadFile) -> Self {
         Self::BadFile(bad)
     }
+}
+
+/// Of our own builds only: whatever ends the phase now, it is known where it was.
+pub(crate) fn note_step(buildpack: &BuildpackId) {
+    let file = std::env::var_os(FILE_VARIABLE);
+    if let Some(file) = file.map(|file| Path::new(&file).with_file_name(STEP_FILE)) {
+        // Where this fails nobody can look inside; the build itself is not concerned.
+        _ = fs::write(file, buildpack.to_string());
+    }
+}
+
+pub(crate) fn read_step(layers: &Path) -> Option<BuildpackId> {
+    let text = fs::read_to_string(layers.join(STEP_FILE)).ok()?;
+    BuildpackId::try_from(text).ok()
 }
 
 /// Says what was being done to which path.

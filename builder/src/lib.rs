@@ -18,10 +18,12 @@ pub mod builder_image;
 mod buildpack;
 mod cache;
 mod classic;
+mod describe;
 mod described;
 mod dirs;
 mod env;
 mod error;
+mod failed;
 mod failure;
 mod files;
 #[doc(hidden)]
@@ -49,6 +51,7 @@ mod trees;
 mod try_stack;
 
 use std::{
+    cell::OnceCell,
     collections::BTreeMap,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -56,7 +59,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use container::{Digest, Limits, Spawner, Stack, Store};
+use container::{Digest, ImageConfig, Limits, Spawner, Stack, Store};
 
 use crate::{
     cache::Cache,
@@ -68,7 +71,9 @@ use crate::{
     work::{Source, Work},
 };
 pub use crate::{
+    describe::{Description, Layer, describe},
     error::BuildError,
+    failed::{Inside, Look},
     failure::{Ended, Tried},
     files::BadFile,
     id::{BuildpackId, Version},
@@ -105,6 +110,11 @@ pub struct Request<'a> {
     pub source_version: Option<String>,
     /// Forget the cache.
     pub clear_cache: bool,
+    /// Store the image. Without, its layers are there for a while, and it is only described: see [`Built::config`].
+    pub keep_image: bool,
+    /// Where a build that fails in one of its steps is kept for [`Builder::look_inside`], unless it is very large. On the
+    /// store's file system; nothing is there yet.
+    pub failed: Option<&'a Path>,
     /// Set to stop the build: its processes are killed, nothing is left behind.
     pub cancel: Arc<AtomicBool>,
 }
@@ -124,6 +134,7 @@ pub trait Output: Send {
 #[derive(Debug, Clone)]
 pub struct Built {
     pub image: Digest,
+    pub config: ImageConfig,
     /// Sorted by type; `default` names the default process type of the image.
     pub processes: Vec<Process>,
     pub default: Option<String>,
@@ -151,8 +162,20 @@ impl Builder {
         request: Request<'_>,
         output: &mut dyn Output,
     ) -> Result<Built, BuildError> {
+        let running = self.begin(&request)?;
+        let built = self.phases(&running, output);
+        if built.is_err()
+            && let Err(error) = running.keep_failed()
+        {
+            // The build has failed for another reason, which is the one to tell.
+            output.detail(&format!("Cannot keep the failed build: {}", error.reason()));
+        }
+        built
+    }
+
+    fn begin<'a>(&'a self, request: &'a Request<'_>) -> Result<Running<'a>, BuildError> {
         let started = Instant::now();
-        let running = Running {
+        Ok(Running {
             builder: self,
             work: Work::open(&self.store)?,
             source: Source::take(request.source.clone(), &self.store)?,
@@ -161,12 +184,17 @@ impl Builder {
                 started,
                 wall_time_max: self.wall_time_max,
             },
-            request: &request,
-        };
+            request,
+            failed: OnceCell::new(),
+        })
+    }
+
+    fn phases(&self, running: &Running<'_>, output: &mut dyn Output) -> Result<Built, BuildError> {
+        let request = running.request;
         let platform = running.work.platform(request.env)?;
         let build_config = running.build_config()?;
         let cache = Cache::open(request.cache, request.clear_cache);
-        let mut clock = Clock::new(started);
+        let mut clock = Clock::new(running.watch.started);
 
         let previous = analyze(&self.store, request.previous.as_ref());
         clock.lap("analyze");
@@ -199,6 +227,7 @@ impl Builder {
             previous: previous.as_ref(),
             source: &running.source.path,
             source_version: request.source_version.as_deref(),
+            keep_image: request.keep_image,
         };
         let exported = export.export()?;
         narrate::exported(&exported, export.keep(&exported), output);
@@ -213,6 +242,7 @@ impl Builder {
                 .map(Process::from)
                 .collect(),
             default: exported.launch.default.clone(),
+            config: exported.config,
             timings: clock.laps,
             layer_times: exported.layer_times,
             tried,

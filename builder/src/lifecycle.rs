@@ -33,8 +33,8 @@ use crate::{
     failure::{Failure, PhaseName},
     files,
     group::Group,
-    lifecycle_dir::become_launcher,
-    phase::{build::build, detect::detect},
+    lifecycle_dir::{DEBUGGER, become_launcher},
+    phase::{build::build, debug, detect::detect},
     plan::Plan,
 };
 
@@ -53,6 +53,7 @@ pub(crate) fn main(name: &str, args: Vec<String>) -> Option<ExitCode> {
         "extender" | "extend" => (Some(PhaseName::Extend), extender),
         "creator" | "create" => (None, creator),
         "launcher" | "launch" => return Some(become_launcher()),
+        DEBUGGER => return Some(debug::main(&args)),
         _ => return None,
     };
     Some(match Inputs::read(phase, &args) {

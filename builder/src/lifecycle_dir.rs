@@ -37,6 +37,7 @@ pub(crate) const LAUNCHER_PROGRAM: &[u8] = include_bytes!(env!("LAUNCHER"));
 /// Names under which [`crate::main_by_name`] runs a phase.
 pub(crate) const DETECTOR: &str = "detector";
 pub(crate) const BUILDER: &str = "builder";
+pub(crate) const DEBUGGER: &str = "debugger";
 pub(crate) const LAUNCHER: &str = "launcher";
 
 /// Fills `dir` for [`crate::Builder::lifecycle`] with a copy of `exe` and its names, unless it holds the same version
@@ -57,7 +58,7 @@ pub fn install_lifecycle(exe: &Path, dir: &Path) -> io::Result<()> {
         file.sync_all()?;
         fs::rename(&part, &binary)?;
     }
-    for name in [DETECTOR, BUILDER] {
+    for name in [DETECTOR, BUILDER, DEBUGGER] {
         match symlink(BINARY, dir.join(name)) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             result => result?,

@@ -126,7 +126,7 @@ mod or_empty {
 pub(crate) struct BuildMetadata {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     bom: Option<Value>,
-    buildpacks: Vec<BuildpackName>,
+    pub(crate) buildpacks: Vec<BuildpackName>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     extensions: Vec<BuildpackName>,
     #[serde(default)]
@@ -137,7 +137,7 @@ pub(crate) struct BuildMetadata {
         rename = "buildpack-default-process-type",
         skip_serializing_if = "Option::is_none"
     )]
-    default: Option<String>,
+    pub(crate) default: Option<String>,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -159,9 +159,9 @@ struct LauncherGit {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct BuildpackName {
-    id: BuildpackId,
-    version: Version,
+pub(crate) struct BuildpackName {
+    pub(crate) id: BuildpackId,
+    pub(crate) version: Version,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     homepage: Option<String>,
 }

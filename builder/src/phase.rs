@@ -4,6 +4,7 @@
 
 pub(crate) mod analyze;
 pub(crate) mod build;
+pub(crate) mod debug;
 pub(crate) mod detect;
 pub(crate) mod export;
 pub(crate) mod restore;

@@ -40,7 +40,7 @@ impl Provenance<'_> {
         let commit = self
             .source
             .map(|commit| json!({ "uri": "git", "digest": { "gitCommit": commit } }));
-        let stack = json!({ "uri": format!("stack:{}", self.stack.id), "digest": digest(self.stack.base_layer.hex()) });
+        let stack = json!({ "uri": format!("stack:{}", self.stack.run_image), "digest": digest(self.stack.base_layer.hex()) });
         let buildpacks = self.buildpacks.iter();
         let buildpacks =
             buildpacks.map(|(id, version)| json!({ "uri": format!("buildpack:{id}@{version}") }));

@@ -1,16 +1,18 @@
 //! A build that runs: its directories, and the two of its phases that happen inside a sandbox.
 
 use std::{
+    cell::OnceCell,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
-use container::{Bind, Mount};
+use container::{Bind, Mount, Sandbox};
 
 use crate::{
     Builder, Output, Request,
     dirs::LAYERS,
     error::BuildError,
+    failed,
     failure::{self, Tried},
     files::{BadFile, Untrusted},
     group::Group,
@@ -33,6 +35,8 @@ pub(crate) struct Running<'a> {
     pub(crate) source: Source<'a>,
     pub(crate) watch: Watch<'a>,
     pub(crate) request: &'a Request<'a>,
+    /// The sandbox of the phase that failed.
+    pub(crate) failed: OnceCell<Sandbox>,
 }
 
 /// What detection has found.
@@ -66,7 +70,7 @@ impl Running<'_> {
             results: &results,
             scratch: self.work.path("detect-sandbox"),
         };
-        let ran = phase.run(self.builder, &self.watch, output);
+        let ran = self.run(&phase, output);
         if let Err(error) = &ran {
             narrate::tried(error, output);
         }
@@ -103,7 +107,24 @@ impl Running<'_> {
             results: layers.upper(),
             scratch: self.work.path("build-sandbox"),
         };
-        phase.run(self.builder, &self.watch, output)
+        self.run(&phase, output)
+    }
+
+    fn run(&self, phase: &Phase<'_>, output: &mut dyn Output) -> Result<(), BuildError> {
+        let ran = phase.run(self.builder, &self.watch, output);
+        let failed = !matches!(ran, Ok(()) | Err(BuildError::Cancelled));
+        if failed && self.request.failed.is_some() {
+            // It is known once.
+            _ = self.failed.set(phase.sandbox(self.builder)?);
+        }
+        ran
+    }
+
+    pub(crate) fn keep_failed(mut self) -> Result<(), BuildError> {
+        match (self.failed.take(), self.request.failed) {
+            (Some(sandbox), Some(to)) => failed::keep(self.work, self.source, sandbox, to),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -73,7 +73,7 @@ impl Watch<'_> {
 
 impl Phase<'_> {
     pub(crate) fn run(
-        self,
+        &self,
         builder: &Builder,
         watch: &Watch<'_>,
         output: &mut dyn Output,
@@ -101,7 +101,7 @@ impl Phase<'_> {
         self.judge(builder, &ended?, lines)
     }
 
-    fn sandbox(&self, builder: &Builder) -> Result<Sandbox, BuildError> {
+    pub(crate) fn sandbox(&self, builder: &Builder) -> Result<Sandbox, BuildError> {
         let stack = &builder.stack;
         let base = builder
             .store

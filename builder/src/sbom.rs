@@ -116,3 +116,25 @@ pub(crate) fn restore(from: &Path, buildpack: &str, layer: &str, into: &Path) ->
     }
     Ok(())
 }
+
+/// Each bill of a committed layer of bills, one at a time: of each place, one format. Only plain files are read.
+pub(crate) fn for_each(layer: &Path, mut take: impl FnMut(&[u8])) {
+    let Ok(root) = Untrusted::open(&layer.join("layers/sbom/launch"), "/layers/sbom/launch") else {
+        return;
+    };
+    let names = |dir: &str| root.names(dir).unwrap_or_default();
+    let bill = |place: &str| {
+        FORMATS.iter().find_map(|(extension, _)| {
+            let file = format!("{place}/sbom.{extension}");
+            root.bytes(&file, BYTES_MAX).ok().flatten()
+        })
+    };
+    for buildpack in names("") {
+        bill(&buildpack).iter().for_each(|bill| take(bill));
+        for layer in names(&buildpack) {
+            bill(&format!("{buildpack}/{layer}"))
+                .iter()
+                .for_each(|bill| take(bill));
+        }
+    }
+}

@@ -3,7 +3,7 @@
 
 use std::{
     fs, io,
-    os::unix::fs::PermissionsExt as _,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     thread,
 };
@@ -103,6 +103,25 @@ pub(crate) fn check_depth(tree: &Path, shown: &str) -> Result<(), BadFile> {
         }
     }
     Ok(())
+}
+
+/// What a tree takes on the disk; counted no further than it exceeds `most`.
+pub(crate) fn bytes(tree: &Path, most: u64) -> u64 {
+    const BLOCK_BYTES: u64 = 512;
+    let mut pile = vec![tree.to_owned()];
+    let mut bytes = 0;
+    while let (Some(dir), true) = (pile.pop(), bytes <= most) {
+        for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
+            let Ok(metadata) = entry.metadata() else {
+                continue;
+            };
+            bytes += metadata.blocks() * BLOCK_BYTES;
+            if metadata.is_dir() {
+                pile.push(entry.path());
+            }
+        }
+    }
+    bytes
 }
 
 #[cfg(test)]

@@ -15,6 +15,9 @@ use crate::{
     trees,
 };
 
+const PLATFORM: &str = "platform";
+
+#[derive(Debug)]
 pub(crate) struct Work {
     root: PathBuf,
     /// Until it is dropped.
@@ -28,6 +31,15 @@ impl Work {
             root: scratch.path().to_owned(),
             scratch: Some(scratch),
         })
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// It has been moved to where it stays.
+    pub(crate) fn keep(mut self) {
+        self.scratch.take().map(Scratch::keep);
     }
 
     /// A path of this build; nothing is there yet.
@@ -45,7 +57,13 @@ impl Work {
 
     /// `<platform>/env`, one file per variable, readable by the sandbox alone.
     pub(crate) fn platform(&self, env: &BTreeMap<String, String>) -> Result<PathBuf, BuildError> {
-        self.env_dir("platform", env)
+        self.env_dir(PLATFORM, env)
+    }
+
+    /// Secrets may be among it.
+    pub(crate) fn remove_platform(&self) -> Result<(), BuildError> {
+        let platform = self.path(PLATFORM);
+        fs::remove_dir_all(&platform).doing("remove", &platform)
     }
 
     /// A directory with an `env` in it.

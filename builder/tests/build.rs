@@ -13,6 +13,8 @@ mod bad_input;
 mod cache;
 #[path = "build/detect.rs"]
 mod detect;
+#[path = "build/failed.rs"]
+mod failed;
 #[path = "build/hostile.rs"]
 mod hostile;
 #[path = "build/image.rs"]
@@ -58,6 +60,7 @@ fn main() -> ExitCode {
         cache::CASES,
         hostile::CASES,
         limits::CASES,
+        failed::CASES,
         sources::CASES,
         reach::CASES,
         bad_input::CASES,

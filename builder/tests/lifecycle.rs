@@ -27,6 +27,8 @@ mod restoring;
 /// That of the registry client's own tests.
 #[path = "../../container/tests/registry/server.rs"]
 mod server;
+#[path = "lifecycle/table.rs"]
+mod table;
 #[path = "lifecycle/world.rs"]
 mod world;
 
@@ -64,6 +66,7 @@ fn main() -> ExitCode {
         registry::CASES,
         extensions::CASES,
         launching::CASES,
+        table::CASES,
         beside::CASES,
     ]
     .concat();

@@ -89,6 +89,8 @@ pub(crate) struct Group {
     name: String,
     dirs: Vec<PathBuf>,
     memory: Option<(PathBuf, Version)>,
+    /// Somebody else made it.
+    shared: bool,
 }
 
 impl Cgroups {
@@ -130,6 +132,7 @@ impl Cgroups {
             name: self.free_name(),
             dirs: vec![],
             memory: None,
+            shared: false,
         };
         match self.limit(&mut group, limits) {
             Ok(()) => Ok(group),
@@ -159,6 +162,25 @@ impl Cgroups {
             )?;
         }
         Ok(())
+    }
+
+    /// The groups that a running sandbox is in, for another process to join. They are not removed by whoever joins.
+    pub(crate) fn shared_with(&self, pid: u32) -> Group {
+        let of_process = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+        let name = group_name(&of_process).unwrap_or_default();
+        let mut dirs: Vec<PathBuf> = self
+            .all()
+            .map(|hierarchy| hierarchy.parent.join(name))
+            .filter(|dir| !name.is_empty() && dir.is_dir())
+            .collect();
+        // v2 has one directory for all controllers.
+        dirs.dedup();
+        Group {
+            name: name.to_owned(),
+            dirs,
+            memory: None,
+            shared: true,
+        }
     }
 
     /// Begins with our pid, so that nobody sweeps it while we live. Of an earlier spawner with the same pid a detached
@@ -249,6 +271,14 @@ fn runs(pid: &str) -> bool {
     })
 }
 
+/// Of `/proc/PID/cgroup`: a sandbox's groups have the same name in every hierarchy, below [`PARENT`].
+fn group_name(of_process: &str) -> Option<&str> {
+    of_process.lines().find_map(|line| {
+        let (above, name) = line.splitn(3, ':').nth(2)?.rsplit_once('/')?;
+        (Path::new(above).file_name()? == PARENT).then_some(name)
+    })
+}
+
 fn cpu_quota_us(milli: u32) -> u64 {
     (u64::from(milli) * PERIOD_US / 1000).max(QUOTA_US_MIN)
 }
@@ -292,6 +322,9 @@ impl Group {
     /// Every process is dead when init is, but the kernel may still be taking the last ones apart.
     pub(crate) fn remove(&self) {
         const TRIES_MAX: u32 = 100;
+        if self.shared {
+            return;
+        }
         for dir in &self.dirs {
             for _ in 0..TRIES_MAX {
                 match fs::remove_dir(dir) {
@@ -351,6 +384,16 @@ mod tests {
         );
         assert_eq!(v1_group("cpu", own), Some((["cpu,cpuacct", "cpu"], "/d")));
         assert_eq!(v1_group("pid", own), None);
+    }
+
+    #[test]
+    fn the_group_of_a_sandbox_is_found_in_any_hierarchy() {
+        let check = |text: &str, name| assert_eq!(group_name(text), name, "{text}");
+        check("0::/user.slice/slipway/77-3\n", Some("77-3"));
+        check("4:memory:/a/slipway/77-3\n0::/a\n", Some("77-3"));
+        check("0::/slipway/77-3/inner\n", None);
+        check("4:memory:/\n0::/a.scope\n", None);
+        check("", None);
     }
 
     #[test]

@@ -75,6 +75,11 @@ struct WireConfig {
 }
 
 impl ImageConfig {
+    /// What its image would be called in a store.
+    pub fn id(&self) -> serde_json::Result<Digest> {
+        Ok(Digest::of(&self.to_json()?))
+    }
+
     pub(crate) fn to_json(&self) -> serde_json::Result<Vec<u8>> {
         serde_json::to_vec(&Wire {
             architecture: oci_architecture().to_owned(),

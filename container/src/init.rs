@@ -18,7 +18,7 @@ use rustix::{
 
 use crate::{
     Exit, Sandbox,
-    command::{self, Streams},
+    command::{self, Identity, Program, Streams},
     exit_record::ExitRecord,
     log_pump::LogPump,
     memory_watch::MemoryWatch,
@@ -34,7 +34,7 @@ pub(crate) struct Fds {
     pub(crate) exit: Option<OwnedFd>,
     /// The control group's count of out-of-memory kills.
     pub(crate) oom_events: Option<OwnedFd>,
-    /// Standard streams of a bound sandbox.
+    /// Standard streams of a bound sandbox, or the handover of its terminal.
     pub(crate) stdio: Vec<OwnedFd>,
 }
 
@@ -86,11 +86,19 @@ fn supervise(
     set_hostname(&sandbox.hostname)?;
     let signals = signals::block(&[libc::SIGCHLD, libc::SIGTERM, libc::SIGINT, libc::SIGHUP])
         .step(|| "block signals".to_owned())?;
-    let streams = Streams::new(fds.stdio, pump.as_mut())?;
+    let streams = Streams::new(fds.stdio, pump.as_mut(), root)?;
+    let identity = if root {
+        Identity::New
+    } else {
+        Identity::AsWeAre
+    };
     // SAFETY: one thread; the child executes or exits.
     let main = match unsafe { libc::fork() } {
         -1 => return Err(io::Error::last_os_error()).step(|| "fork".to_owned()),
-        0 => command::execute(sandbox, streams, gate.error.as_ref(), root),
+        0 => {
+            let program = Program::from(sandbox);
+            command::execute(&program, streams, gate.error.as_ref(), identity)
+        }
         pid => pid,
     };
     drop((streams, gate.error.take()));
@@ -122,7 +130,7 @@ pub(crate) fn tell(error: Option<&OwnedFd>, failed: &Failed) {
     }
 }
 
-fn await_go(go: Option<OwnedFd>) -> Result<(), Failed> {
+pub(crate) fn await_go(go: Option<OwnedFd>) -> Result<(), Failed> {
     let mut byte = [0];
     match go.map(|go| rustix::io::read(&go, &mut byte)) {
         Some(Ok(1)) => Ok(()),
@@ -134,7 +142,7 @@ fn await_go(go: Option<OwnedFd>) -> Result<(), Failed> {
 }
 
 /// Init itself keeps none: the caller waits for the end of the main process's output, and the spawner's socket is there.
-fn close_streams() {
+pub(crate) fn close_streams() {
     if let Ok(null) = File::options().read(true).write(true).open("/dev/null") {
         for target in 0..3 {
             // SAFETY: as in `install`.
@@ -144,7 +152,7 @@ fn close_streams() {
 }
 
 /// For signals to the main process, and for reading what it uses of memory; the rest was for making its world.
-fn drop_capabilities() {
+pub(crate) fn drop_capabilities() {
     let kept = CapabilitySet::KILL | CapabilitySet::SYS_PTRACE;
     let sets = CapabilitySets {
         effective: kept,
@@ -207,7 +215,7 @@ fn keep(
 }
 
 /// Reaps all that have ended; the status of the main process when it is among them.
-fn reap(main: i32) -> Option<i32> {
+pub(crate) fn reap(main: i32) -> Option<i32> {
     let mut of_main = None;
     loop {
         let mut status = 0;
@@ -222,7 +230,7 @@ fn reap(main: i32) -> Option<i32> {
     }
 }
 
-fn exit_of(status: i32, out_of_memory: bool) -> Exit {
+pub(crate) fn exit_of(status: i32, out_of_memory: bool) -> Exit {
     Exit {
         code: libc::WIFEXITED(status).then(|| libc::WEXITSTATUS(status)),
         signal: libc::WIFSIGNALED(status).then(|| libc::WTERMSIG(status)),

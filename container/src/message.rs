@@ -13,23 +13,29 @@ use rustix::net::{
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::{Sandbox, limits::Capabilities};
+use crate::{Sandbox, attendant::Entry, limits::Capabilities};
 
 /// Far above a sandbox with sixty layers and a large environment, below the kernel's default socket buffer.
 const BYTES_MAX: usize = 128 * 1024;
-const FDS_MAX: usize = 3;
+const FDS_MAX: usize = 4;
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Request {
     Probe,
-    /// With the three standard streams, or none.
+    /// With the three standard streams, the handover of a terminal, or none.
     Spawn(Box<Sandbox>),
+    /// With the pidfd of the sandbox's init, and then as above.
+    Enter {
+        /// Of the init.
+        pid: u32,
+        entry: Box<Entry>,
+    },
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Reply {
     Capabilities(Capabilities),
-    /// With the pidfd and the pipe that brings the exit record of a bound sandbox.
+    /// With the pidfd and the pipe that brings the exit record of a bound sandbox or an entered process.
     Spawned {
         pid: u32,
         start_time: u64,

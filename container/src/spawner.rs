@@ -23,7 +23,7 @@ use rustix::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Sandbox,
+    Entry, Sandbox,
     limits::Capabilities,
     message::{self, Reply, Request},
     mounts::{MOUNT_OVERLAY, MOUNT_PROC},
@@ -86,6 +86,24 @@ pub enum Stdio {
         stdout: OwnedFd,
         stderr: OwnedFd,
     },
+    /// See [`crate::Terminal::order`].
+    Terminal {
+        handover: OwnedFd,
+    },
+}
+
+impl Stdio {
+    fn fds(&self) -> Vec<BorrowedFd<'_>> {
+        match self {
+            Self::Null => vec![],
+            Self::Fds {
+                stdin,
+                stdout,
+                stderr,
+            } => vec![stdin.as_fd(), stdout.as_fd(), stderr.as_fd()],
+            Self::Terminal { handover } => vec![handover.as_fd()],
+        }
+    }
 }
 
 /// How the main process of a sandbox ended.
@@ -101,12 +119,15 @@ pub struct Exit {
     pub ended_at: u64,
 }
 
-/// A running sandbox: the pid of its init in our pid namespace, pinned by a pidfd.
+/// A running sandbox: the pid of its init in our pid namespace, pinned by a pidfd. Or a process that has entered one:
+/// then it is the attendant's.
 #[derive(Debug)]
 pub struct Process {
     pid: u32,
     start_time: u64,
     pidfd: OwnedFd,
+    /// Ends all of it.
+    kill: Signal,
     exit: Mutex<ExitSource>,
 }
 
@@ -145,31 +166,49 @@ impl Spawner {
     /// Returns once the sandbox's command has been executed, or with the step that failed; nothing is left then.
     pub fn spawn(&self, sandbox: &Sandbox, stdio: Stdio) -> Result<Process, SpawnError> {
         let request = Request::Spawn(Box::new(sandbox.clone()));
-        let fds = match &stdio {
-            Stdio::Null => vec![],
-            Stdio::Fds {
-                stdin,
-                stdout,
-                stderr,
-            } => vec![stdin.as_fd(), stdout.as_fd(), stderr.as_fd()],
+        let mut process = self.start_process(&request, &stdio.fds(), Signal::KILL)?;
+        if let Lifetime::Detached { exit_record, .. } = &sandbox.lifetime {
+            process.exit = Mutex::new(ExitSource::Record(exit_record.clone()));
+        }
+        Ok(process)
+    }
+
+    /// Starts another process in a sandbox that runs. It ends with the sandbox, and with the spawner.
+    pub fn enter(
+        &self,
+        sandbox: &Process,
+        entry: Entry,
+        stdio: Stdio,
+    ) -> Result<Process, SpawnError> {
+        let request = Request::Enter {
+            pid: sandbox.pid,
+            entry: Box::new(entry),
         };
-        let text = message::encode(&request).map_err(SpawnError::TooLarge)?;
-        let (reply, mut fds) = self.ask(&text, &fds)?;
+        let fds: Vec<_> = [sandbox.pidfd()].into_iter().chain(stdio.fds()).collect();
+        // The attendant answers a request to end by killing what it attends to, wherever that is.
+        self.start_process(&request, &fds, Signal::TERM)
+    }
+
+    fn start_process(
+        &self,
+        request: &Request,
+        fds: &[BorrowedFd<'_>],
+        kill: Signal,
+    ) -> Result<Process, SpawnError> {
+        let text = message::encode(request).map_err(SpawnError::TooLarge)?;
+        let (reply, mut fds) = self.ask(&text, fds)?;
         let Reply::Spawned { pid, start_time } = reply else {
             return Err(SpawnError::Gone(io::ErrorKind::InvalidData.into()));
         };
         let (Some(exit_pipe), Some(pidfd)) = (fds.pop(), fds.pop()) else {
             return Err(SpawnError::Gone(io::ErrorKind::InvalidData.into()));
         };
-        let exit = match &sandbox.lifetime {
-            Lifetime::Bound => ExitSource::Pipe(exit_pipe),
-            Lifetime::Detached { exit_record, .. } => ExitSource::Record(exit_record.clone()),
-        };
         Ok(Process {
             pid,
             start_time,
             pidfd,
-            exit: Mutex::new(exit),
+            kill,
+            exit: Mutex::new(ExitSource::Pipe(exit_pipe)),
         })
     }
 
@@ -285,6 +324,7 @@ impl Process {
             pid,
             start_time: start_time_recorded,
             pidfd,
+            kill: Signal::KILL,
             exit: Mutex::new(ExitSource::Record(exit_record.to_owned())),
         };
         let same = start_time(pid) == Some(start_time_recorded) && !process.has_ended()?;
@@ -296,9 +336,9 @@ impl Process {
         self.signal(Signal::TERM)
     }
 
-    /// Kills every process of the sandbox at once.
+    /// Kills every process of the sandbox at once; of one that has entered it, the process and what it has started.
     pub fn kill(&self) -> io::Result<()> {
-        self.signal(Signal::KILL)
+        self.signal(self.kill)
     }
 
     /// Readable when the sandbox has ended: for `tokio::io::unix::AsyncFd`.
@@ -320,7 +360,8 @@ impl Process {
         Ok(exit)
     }
 
-    fn has_ended(&self) -> io::Result<bool> {
+    /// Without waiting.
+    pub fn has_ended(&self) -> io::Result<bool> {
         let mut fds = [PollFd::new(&self.pidfd, PollFlags::IN)];
         let now = rustix::event::Timespec {
             tv_sec: 0,

@@ -19,7 +19,7 @@ use rustix::{
 };
 
 use crate::{
-    Limits, Sandbox,
+    Entry, Limits, Sandbox, attendant,
     cgroup::{Cgroups, Group},
     exit_record::ExitRecord,
     init::{self, Fds},
@@ -70,7 +70,24 @@ struct Zygote {
 
 struct Running {
     group: Group,
-    bound: bool,
+    end: End,
+}
+
+/// What becomes of it when slipway goes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// It stays.
+    Stays,
+    Killed,
+    /// It is the attendant of a process in a sandbox that may stay, and is asked to end that.
+    Asked,
+}
+
+/// What a clone starts its life in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Birth {
+    NewNamespaces,
+    OurNamespaces,
 }
 
 /// What an init and its spawner have between them until the command has been executed.
@@ -127,6 +144,7 @@ impl Zygote {
                 .try_out()
                 .map(|()| (Reply::Capabilities(self.cgroups.capabilities()), vec![])),
             Request::Spawn(sandbox) => self.spawn(&sandbox, fds),
+            Request::Enter { pid, entry } => self.enter(pid, &entry, fds),
         };
         result.unwrap_or_else(|Failed { step, errno }| (Reply::Failed { step, errno }, vec![]))
     }
@@ -146,29 +164,58 @@ impl Zygote {
         };
         let (root, watch_memory) = (self.root, !group.limits_memory());
         let init = |gate| init::main(sandbox, gate, fds, root, watch_memory);
-        let bound = matches!(sandbox.lifetime, Lifetime::Bound);
-        let started = self.start(Running { group, bound }, init);
+        let end = match sandbox.lifetime {
+            Lifetime::Bound => End::Killed,
+            Lifetime::Detached { .. } => End::Stays,
+        };
+        let started = self.start(Running { group, end }, Birth::NewNamespaces, init);
         if started.is_err() {
             ExitRecord::forget(&sandbox.lifetime);
         }
         let (pid, pidfd) = started?;
-        let reply = Reply::Spawned {
-            pid,
-            // Before it can be reaped: this pid is still its own.
-            start_time: start_time(pid).unwrap_or(0),
+        Ok((spawned(pid), vec![pidfd, exit_reader]))
+    }
+
+    /// Into the control groups of the sandbox, wherever it was started from.
+    fn enter(
+        &mut self,
+        sandbox: u32,
+        entry: &Entry,
+        mut fds: Vec<OwnedFd>,
+    ) -> Result<(Reply, Vec<OwnedFd>), Failed> {
+        if fds.is_empty() {
+            return Err(Errno::BADF).step(|| "find the sandbox".to_owned());
+        }
+        let init = fds.remove(0);
+        let (exit_reader, exit_writer) =
+            pipe_with(PipeFlags::CLOEXEC).step(|| "pipe".to_owned())?;
+        let attended = Fds {
+            exit: Some(exit_writer),
+            oom_events: None,
+            stdio: fds,
         };
-        Ok((reply, vec![pidfd, exit_reader]))
+        let root = self.root;
+        let running = Running {
+            group: self.cgroups.shared_with(sandbox),
+            end: End::Asked,
+        };
+        let (pid, pidfd) = self.start(running, Birth::OurNamespaces, |gate| {
+            attendant::main(entry, gate, &init, attended, root)
+        })?;
+        Ok((spawned(pid), vec![pidfd, exit_reader]))
     }
 
     /// Whether sandboxes are possible here: namespaces, the mounts that every one needs, and nothing else.
     fn try_out(&mut self) -> Result<(), Failed> {
         let running = Running {
             group: self.cgroups.create(&Limits::default())?,
-            bound: true,
+            end: End::Killed,
         };
         let root = self.root;
-        self.start(running, |gate| init::try_out(gate, root))
-            .map(|_| ())
+        self.start(running, Birth::NewNamespaces, |gate| {
+            init::try_out(gate, root)
+        })
+        .map(|_| ())
     }
 
     /// Clones `init` and returns once it has executed its command or ended without complaint. On failure its end is
@@ -176,23 +223,24 @@ impl Zygote {
     fn start(
         &mut self,
         running: Running,
-        init: impl FnOnce(Gate),
+        birth: Birth,
+        main: impl FnOnce(Gate),
     ) -> Result<(u32, OwnedFd), Failed> {
         let pipe = || pipe_with(PipeFlags::CLOEXEC).step(|| "pipe".to_owned());
         let ((go_reader, go_writer), (error_reader, error_writer)) = (pipe()?, pipe()?);
-        let cloned = clone(self.root).step(|| NAMESPACES.to_owned());
+        let cloned = clone(self.root, birth).step(|| NAMESPACES.to_owned());
         let (pid, pidfd) = match cloned.inspect_err(|_| running.group.remove())? {
             Cloned::Child => {
                 drop((go_writer, error_reader));
                 let (go, error) = (Some(go_reader), Some(error_writer));
-                init(Gate { go, error });
+                main(Gate { go, error });
                 // It exits by itself.
                 std::process::abort()
             }
             Cloned::Parent { pid, pidfd } => (pid, pidfd),
         };
         drop((go_reader, error_writer));
-        let admitted = self.admit(pid, &running.group);
+        let admitted = self.admit(pid, birth, &running.group);
         self.running.insert(pid, running);
         let result = admitted.and_then(|()| {
             // A child that cannot read it has died, and says so in the error pipe.
@@ -207,8 +255,8 @@ impl Zygote {
     }
 
     /// What only the parent can do: identity maps of an ordinary user's namespace, and control groups.
-    fn admit(&self, pid: i32, group: &Group) -> Result<(), Failed> {
-        if !self.root {
+    fn admit(&self, pid: i32, birth: Birth, group: &Group) -> Result<(), Failed> {
+        if !self.root && birth == Birth::NewNamespaces {
             write_id_maps(&format!("/proc/{pid}"), host_ids())?;
         }
         group.add(pid)
@@ -229,13 +277,18 @@ impl Zygote {
 
     /// slipway is gone: with it goes what was bound to it, and the groups of that.
     fn end_bound(&mut self) {
-        let bound: Vec<i32> = self
+        let all: Vec<(i32, End)> = self
             .running
             .iter()
-            .filter_map(|(pid, running)| running.bound.then_some(*pid))
+            .map(|(pid, running)| (*pid, running.end))
             .collect();
-        for pid in bound {
-            self.end(pid);
+        for (pid, end) in all {
+            match end {
+                End::Stays => {}
+                End::Killed => self.end(pid),
+                // SAFETY: as in `end`.
+                End::Asked => _ = unsafe { libc::kill(pid, libc::SIGTERM) },
+            }
         }
     }
 
@@ -243,6 +296,14 @@ impl Zygote {
         if let Some(running) = self.running.remove(&pid) {
             running.group.remove();
         }
+    }
+}
+
+fn spawned(pid: u32) -> Reply {
+    Reply::Spawned {
+        pid,
+        // Before it can be reaped: this pid is still its own.
+        start_time: start_time(pid).unwrap_or(0),
     }
 }
 
@@ -272,15 +333,14 @@ enum Cloned {
     Parent { pid: i32, pidfd: OwnedFd },
 }
 
-/// clone3(2) as a fork into new namespaces, with a pidfd.
-fn clone(root: bool) -> io::Result<Cloned> {
-    let mut flags = libc::CLONE_NEWNS
-        | libc::CLONE_NEWPID
-        | libc::CLONE_NEWIPC
-        | libc::CLONE_NEWUTS
-        | libc::CLONE_PIDFD;
-    if !root {
-        flags |= libc::CLONE_NEWUSER;
+/// clone3(2) as a fork, into new namespaces if so wanted, with a pidfd.
+fn clone(root: bool, birth: Birth) -> io::Result<Cloned> {
+    let mut flags = libc::CLONE_PIDFD;
+    if birth == Birth::NewNamespaces {
+        flags |= libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
+        if !root {
+            flags |= libc::CLONE_NEWUSER;
+        }
     }
     let mut pidfd: RawFd = -1;
     // SAFETY: all zero is a valid clone_args.

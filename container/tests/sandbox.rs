@@ -7,12 +7,16 @@
     reason = "without the harness clippy does not see that this is a test"
 )]
 
+#[path = "sandbox/enter.rs"]
+mod enter;
 #[path = "sandbox/hostile.rs"]
 mod hostile;
 #[path = "sandbox/lifetime.rs"]
 mod lifetime;
 #[path = "sandbox/limits.rs"]
 mod limits;
+#[path = "sandbox/terminal.rs"]
+mod terminal;
 
 use std::{
     fs::{self, File},
@@ -67,6 +71,18 @@ const CASES: &[Case] = &[
     ("a description can be too large", hostile::too_large),
     ("an exit record is of this sandbox", lifetime::exit_record),
     ("a log keeps its bounds and its lines", lifetime::log_bounds),
+    ("a terminal is a real one", terminal::is_real),
+    ("a terminal is resized", terminal::resizes),
+    ("a shell controls its jobs", terminal::controls_jobs),
+    ("a terminal hangs up", terminal::hangs_up),
+    ("whoever enters is in the same world", enter::same_world),
+    ("whoever enters leaves nothing", enter::ends),
+    (
+        "an earlier sandbox is entered",
+        enter::of_an_earlier_spawner,
+    ),
+    ("a shell enters with a terminal", enter::on_a_terminal),
+    ("what cannot enter says why", enter::cannot),
     ("the spawner is killed", lifetime::spawner_killed),
     ("slipway is killed", lifetime::slipway_killed),
 ];

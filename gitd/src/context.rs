@@ -5,6 +5,7 @@ use std::{
     net::SocketAddr,
     path::PathBuf,
     sync::{Arc, PoisonError, RwLock},
+    time::Duration,
 };
 
 use builder::{Builder, sources::Sources};
@@ -13,22 +14,27 @@ use container::{
     registry::{Client, Reach},
 };
 use release::{App, AppName, Apps, AuditEntry, Holder, LedgerError, Outcome, Role};
+use tokio::time::timeout;
 
 use crate::{
-    Caller, Gone, Io, Platform, Proof, RepoPath,
+    Caller, Gone, Io, Platform, Proof, RepoPath, Status,
     access::{self, Denied, Directory, Need, Pass},
     commands,
-    deploy::AppLanding,
     errors::{chain, one_line},
+    failed_builds::FailedBuilds,
     git::{Limits, Repo},
+    landing::AppLanding,
     output,
     queue::Queue,
 };
 
+/// For deploys to end in when the server stops.
+const DEPLOYS_END_MAX: Duration = Duration::from_secs(10);
+
 /// What an operator sets.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Holds `repos/`, `builds/`, `cache/`.
+    /// Holds `repos/`, `builds/`, `cache/`, `failed/`.
     pub data: PathBuf,
     /// Apps are served as `http://<app>.<domain>:<http_port>`.
     pub domain: String,
@@ -51,7 +57,8 @@ pub struct Context {
     pub builder: Arc<Builder>,
     /// Of the buildpacks that apps name: whoever pushes has not been given our credentials.
     pub(crate) sources: Sources,
-    pub(crate) queue: Queue,
+    pub(crate) queue: Arc<Queue>,
+    pub(crate) failed_builds: FailedBuilds,
     directory: RwLock<Directory>,
 }
 
@@ -66,7 +73,9 @@ impl Context {
             client: Client::for_others(Reach::public_and(settings.fetch_from.clone())),
             installed: builder.buildpacks.clone(),
         };
+        let failed = settings.data.join("failed");
         Ok(Self {
+            failed_builds: FailedBuilds::new(failed, Arc::clone(&builder)),
             sources,
             settings,
             apps,
@@ -100,14 +109,14 @@ impl Context {
         answer
     }
 
-    /// The one check: at git's door, and for each command.
+    /// The one check: at git's door, and for each command. What the caller was when they came in does not count.
     pub(crate) fn check(&self, caller: &Caller, need: &Need) -> Result<Pass, Denied> {
-        access::check(self.apps.ledger(), caller, need)
+        access::check(self.apps.ledger(), &self.by_now(caller), need)
     }
 
     /// The same after a wait, before something is changed: the name may be another app's by now.
     pub(crate) fn check_again(&self, caller: &Caller, pass: &Pass) -> Result<(), Denied> {
-        let now = self.check(&self.by_now(caller), pass.need())?;
+        let now = self.check(caller, pass.need())?;
         match pass.need().app() {
             Some(name) if now != *pass => Err(Denied::NoApp(name.clone())),
             _ => Ok(()),
@@ -132,7 +141,7 @@ impl Context {
 
     /// The apps that the caller may know of.
     pub(crate) fn visible_apps(&self, caller: &Caller) -> Result<Vec<App>, LedgerError> {
-        match caller.admin {
+        match self.by_now(caller).admin {
             true => self.apps.ledger().apps(),
             false => self.apps.ledger().apps_of(&caller.holder),
         }
@@ -170,8 +179,10 @@ impl Context {
         for app in self.apps.ledger().apps()? {
             if let Ok(repo) = Repo::open(self.repo_dir(app.id)) {
                 repo.clean();
+                repo.remove_build_refs()?;
             }
         }
+        self.failed_builds.settle();
         for (app, git_ref, commit) in self.apps.ledger().unsettled_refs()? {
             let repo = Repo::open(self.repo_dir(app.id))?;
             let commit = gix_hash::ObjectId::from_hex(commit.as_bytes())?;
@@ -187,10 +198,30 @@ impl Context {
         Ok(())
     }
 
+    /// Cancels what is being deployed; nothing new is taken. For the end of the server.
+    pub fn stop_deploys(&self) {
+        self.queue.stop();
+    }
+
+    /// After [`Context::stop_deploys`]: waits until all of them have ended, also those that nobody watches.
+    pub async fn deploys_ended(&self) {
+        if timeout(DEPLOYS_END_MAX, self.queue.empty()).await.is_err() {
+            tracing::warn!("deploys were still running when the server stopped");
+        }
+    }
+
     pub(crate) fn app_url(&self, app: &AppName) -> String {
         match self.settings.http_port {
             80 => format!("http://{app}.{}", self.settings.domain),
             port => format!("http://{app}.{}:{port}", self.settings.domain),
+        }
+    }
+
+    /// What to type on one's own machine.
+    pub(crate) fn ssh_line(&self, command: &str) -> String {
+        match self.settings.ssh_port {
+            22 => format!("ssh -t git@{} {command}", self.settings.domain),
+            port => format!("ssh -t -p {port} git@{} {command}", self.settings.domain),
         }
     }
 
@@ -199,6 +230,11 @@ impl Context {
             "ssh://git@{}:{}/{app}",
             self.settings.domain, self.settings.ssh_port
         )
+    }
+
+    /// Now and then: what was kept long enough.
+    pub fn remove_old_failed_builds(&self) {
+        self.failed_builds.remove_old();
     }
 
     fn repo_dir(&self, app: i64) -> PathBuf {
@@ -218,8 +254,9 @@ impl Context {
         self.settings.data.join("cache").join(app.to_string())
     }
 
-    /// Repository, build logs and cache of an app that is gone.
+    /// Repository, build logs, failed build and cache of an app that is gone.
     pub(crate) fn remove_files_of(&self, app: &App) -> io::Result<()> {
+        self.failed_builds.forget(app.id);
         let builds = self.settings.data.join("builds").join(app.id.to_string());
         for dir in [self.repo_dir(app.id), builds, self.cache_dir(app.id)] {
             match fs::remove_dir_all(&dir) {
@@ -285,7 +322,7 @@ impl Context {
 
     /// For a push that has waited for its turn: the name may be another app's by now, or the role gone.
     pub(crate) fn may_still_push(&self, caller: &Caller, app: &App) -> Result<(), Denied> {
-        let now = self.app_for(&self.by_now(caller), &app.name, Role::Deployer)?;
+        let now = self.app_for(caller, &app.name, Role::Deployer)?;
         match now.id == app.id {
             true => Ok(()),
             false => Err(Denied::NoApp(app.name.clone())),
@@ -375,7 +412,7 @@ impl Platform for Arc<Context> {
         &self.settings.limits
     }
 
-    async fn run(&self, caller: &Caller, words: Vec<String>, io: Io) -> u8 {
+    async fn run(&self, caller: &Caller, words: Vec<String>, io: Io) -> Status {
         commands::run(self, caller, &words, io).await
     }
 }

@@ -1,4 +1,11 @@
-//! What a push to the deploy branch leads to: checkout, build, release. The ref moves after that.
+//! What a push to the deploy branch leads to: checkout, build, release, and then the ref moves.
+//!
+//! A deploy is a task of its own. It takes its turn in the [`crate::queue`], tells its story to a transcript that
+//! connections watch, and ends with an outcome; whoever pushed it may go, stay, or come back.
+
+mod cancel;
+mod failure;
+mod under_way;
 
 use std::{
     collections::BTreeMap,
@@ -7,182 +14,176 @@ use std::{
     time::{Duration, Instant},
 };
 
-use builder::{
-    BuildError, Built,
-    sources::{NotASource, SourceUri},
-};
-use container::store::StoreError;
-use gix_hash::ObjectId;
-use release::{App, Build, BuildStatus, Candidate, DeployError, LedgerError, Release};
-use tokio::sync::mpsc;
+use builder::{Built, sources::SourceUri};
+use release::{BuildStatus, Candidate, Release};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
+pub(crate) use cancel::Why;
+pub(crate) use under_way::{Deploy, Hold, Order, Outcome};
+
+use self::failure::Failure;
 use crate::{
-    Caller, Context, Gone,
-    commands::lock_words,
-    errors::{chain, one_line},
-    git::{Decision, ExportError, Landing, RefUpdate, Repo, Sideband},
-    output::{self, EVENTS_MAX, elapsed},
-    queue::AppTurn,
+    Context,
+    errors::chain,
+    git::RefUpdate,
+    output::{EVENTS_MAX, elapsed},
+    plan,
+    queue::Seat,
     story::Story,
 };
 
-const NO_CACHE: &str = "no-cache";
 const SHORT_HEX: usize = 8;
+const PLAN_ONLY: &str = "plan only: nothing was deployed";
 
-/// A push to one app.
-pub struct AppLanding {
-    pub(crate) ctx: Arc<Context>,
-    pub(crate) app: App,
-    pub(crate) repo: Repo,
-    pub(crate) by: String,
-    pub(crate) caller: Caller,
-    pub(crate) gone: Gone,
+/// A deploy, and what it works with.
+struct Running {
+    ctx: Arc<Context>,
+    deploy: Arc<Deploy>,
+    story: Story,
 }
 
-#[derive(Debug, thiserror::Error)]
-enum Failure {
-    #[error(transparent)]
-    Export(#[from] ExportError),
-    #[error(transparent)]
-    Build(#[from] BuildError),
-    #[error(transparent)]
-    Deploy(#[from] DeployError),
-    #[error(transparent)]
-    Ledger(#[from] LedgerError),
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    #[error(transparent)]
-    Buildpack(#[from] NotASource),
-    #[error("the build ended without a result")]
-    Lost,
+/// What came of a deploy that did not fail.
+enum Done {
+    Live(Release),
+    Planned,
 }
 
-impl Landing for AppLanding {
-    type Turn = AppTurn;
+/// Starts the task. It ends when the deploy has, and gives up its seat.
+pub(crate) fn start(ctx: Arc<Context>, seat: Seat) {
+    let deploy = Arc::clone(seat.deploy());
+    let running = Running {
+        ctx: Arc::clone(&ctx),
+        story: Story::new(deploy.transcript.clone()),
+        deploy: Arc::clone(&deploy),
+    };
+    tokio::spawn(async move {
+        // A task inside: also a bug in it comes to an end that is known and noted.
+        let ended = tokio::spawn(async move { running.run().await }).await;
+        conclude(&ctx, &deploy, ended.unwrap_or_else(|_| Outcome::lost()));
+        drop(seat);
+    });
+}
 
-    fn decide(&self, update: &RefUpdate) -> Decision {
-        let branches = self.ctx.deploy_branches(&self.app);
-        let deploys = update
-            .name
-            .strip_prefix("refs/heads/")
-            .is_some_and(|branch| branches.contains(&branch));
-        match (deploys, update.new) {
-            (true, Some(_)) => match &self.app.lock {
-                Some(lock) => Decision::Refuse(one_line(&format!(
-                    "`{}` is locked {}; when it may change again: apps:unlock {0}",
-                    self.app.name,
-                    lock_words(lock)
-                ))),
-                None => Decision::Deploy,
-            },
-            (true, None) if self.app.current.is_some() => Decision::Refuse(format!(
-                "this branch is what runs; to take the app away: apps:destroy {0} --confirm {0}",
-                self.app.name
-            )),
-            (_, None) => Decision::Store { hint: None },
-            (false, Some(_)) => {
-                let branch = branches.first().unwrap_or(&"main");
-                let name = &update.name;
-                let hint = format!(
-                    "{name} is stored and not deployed. To deploy it, push it as {branch}: git push <remote> HEAD:{branch}"
-                );
-                Decision::Store { hint: Some(hint) }
+/// First the record, then those who wait for it.
+fn conclude(ctx: &Context, deploy: &Deploy, outcome: Outcome) {
+    let (app, build) = (&deploy.order.app.name, deploy.build);
+    let noted = ctx.apps.ledger().build_ended(
+        app,
+        build,
+        outcome.status,
+        outcome.release,
+        outcome.reason.as_deref(),
+    );
+    if let Err(error) = noted {
+        tracing::error!(%app, build, error = chain(&error), "cannot record the build's end");
+    }
+    deploy.end(outcome);
+    remove_ref(deploy);
+}
+
+/// Of those who have detached: the branch says what is live, and nothing else is kept.
+pub(crate) fn remove_ref(deploy: &Deploy) {
+    let (repo, name) = (&deploy.order.repo, deploy.git_ref());
+    if let Ok(Some(commit)) = repo.read_ref(&name)
+        && let Err(error) = repo.set_ref(&name, None, Some(commit))
+    {
+        tracing::warn!(
+            name,
+            error = chain(&error),
+            "cannot remove the ref of a build"
+        );
+    }
+}
+
+impl Running {
+    async fn run(&self) -> Outcome {
+        let result = self.deploy().await;
+        if matches!(result, Ok(_) | Err(Failure::Deploy(_))) {
+            self.ctx.failed_builds.forget(self.deploy.order.app.id);
+        }
+        let why = self.deploy.cancel.why();
+        let (release, reason) = match result {
+            Err(failure) => {
+                failure.explain(why, &self.story);
+                self.offer_a_look();
+                return failure.outcome(why);
             }
+            Ok(Done::Live(release)) => (Some(release.number), None),
+            Ok(Done::Planned) => (None, Some(PLAN_ONLY.to_owned())),
+        };
+        Outcome {
+            status: BuildStatus::Succeeded,
+            release,
+            reason,
         }
     }
 
-    async fn turn(&self, out: &Sideband) -> AppTurn {
-        if let Some(turn) = self.ctx.queue.app_turn_now(self.app.id) {
-            return turn;
-        }
-        out.line(&output::step(&format!(
-            "Another push to {} is being deployed; waiting for it to end",
-            self.app.name
-        )));
-        self.ctx.queue.app_turn(self.app.id).await
-    }
-
-    async fn deploy(
-        &self,
-        commit: ObjectId,
-        git_ref: &str,
-        options: &[String],
-        out: &Sideband,
-    ) -> Result<(), String> {
-        if let Some(option) = options.iter().find(|option| *option != NO_CACHE) {
-            return Err(one_line(&format!(
-                "push option `{option}` is not known; there is `{NO_CACHE}`"
-            )));
-        }
-        let allowed = self.ctx.may_still_push(&self.caller, &self.app);
-        allowed.map_err(|denied| one_line(&chain(&denied)))?;
+    async fn deploy(&self) -> Result<Done, Failure> {
+        let order = &self.deploy.order;
+        self.turn().await?;
+        self.ctx.may_still_push(&order.caller, &order.app)?;
         let started = Instant::now();
-        let build =
-            self.ctx
-                .apps
-                .ledger()
-                .build_started(&self.app.name, &commit.to_string(), &self.by);
-        let build = build.map_err(|error| one_line(&chain(&error)))?;
-        let story = Story::begin(out.clone(), self.ctx.build_log(self.app.id, build.number));
-        let clear_cache = options.iter().any(|option| option == NO_CACHE);
-        let result = self
-            .story(commit, git_ref, &build, clear_cache, &story)
-            .await;
-        self.close(&build, &result, &story, started);
-        result.map(|_| ()).map_err(|failure| failure.reason())
-    }
-
-    async fn settled(&self, _git_ref: &str, _commit: ObjectId) {
-        if let Err(error) = self.ctx.apps.ledger().ref_settled(&self.app.name) {
-            // The next start settles it.
-            tracing::error!(app = %self.app.name, error = chain(&error), "cannot record that the branch has moved");
-        }
-        if let Err(error) = self.ctx.write_app_refs(&self.app, &self.repo) {
-            // The next fetch or start writes it.
-            tracing::error!(app = %self.app.name, error = chain(&error), "cannot write the ref of the release");
-        }
-    }
-}
-
-impl AppLanding {
-    async fn story(
-        &self,
-        commit: ObjectId,
-        git_ref: &str,
-        build: &Build,
-        clear_cache: bool,
-        story: &Story,
-    ) -> Result<Release, Failure> {
-        let short = commit.to_hex_with_len(SHORT_HEX).to_string();
+        let updates = self.updates_as_they_are_now()?;
+        let short = order.commit.to_hex_with_len(SHORT_HEX).to_string();
         // What the build makes or finds stays until the release is on record.
         let _hold = self.ctx.builder.store.hold();
-        story.step(&format!("Building {} from {short}", self.app.name));
-        let _slot = self.build_slot(story).await;
-        let source = self.checkout(commit).await?;
-        let built = self.build(source, commit, clear_cache, story).await?;
-        drop(_slot);
-        story.detail(&timings(&built));
-        let candidate = Candidate {
-            image: built.image,
-            description: format!("Deploy {short}"),
-            build: Some(build.number),
-            commit: Some(commit.to_string()),
-            git_ref: Some(git_ref.to_owned()),
-        };
-        self.release(candidate, story).await
+        self.story
+            .step(&format!("Building {} from {short}", order.app.name));
+        let built = self.build().await?;
+        self.story.detail(&timings(&built));
+        if order.options.plan {
+            self.plan(built).await?;
+            return Ok(Done::Planned);
+        }
+        let release = self.release(&built, &short).await?;
+        self.move_refs(&updates, &release)?;
+        let took = elapsed(started.elapsed());
+        self.story.result(&format!(
+            "{} {} is live, after {took}",
+            order.app.name, release.number
+        ));
+        self.story.detail(&self.ctx.app_url(&order.app.name));
+        Ok(Done::Live(release))
     }
 
-    async fn build_slot(&self, story: &Story) -> Option<tokio::sync::OwnedSemaphorePermit> {
-        if let Some(slot) = self.ctx.queue.build_slot_now() {
-            return Some(slot);
+    async fn turn(&self) -> Result<(), Failure> {
+        tokio::select! {
+            () = self.deploy.first.notified() => {}
+            () = self.deploy.cancel.wait() => return Err(Failure::Cancelled),
         }
-        story.detail("Other apps are being built; waiting for one of them to end");
-        self.ctx.queue.build_slot().await
+        let (app, build) = (&self.deploy.order.app.name, self.deploy.build);
+        Ok(self.ctx.apps.ledger().build_running(app, build)?)
+    }
+
+    /// While this push waited, another one may have deployed.
+    fn updates_as_they_are_now(&self) -> Result<Vec<RefUpdate>, Failure> {
+        let order = &self.deploy.order;
+        let now = |update| order.repo.brought_up_to_date(update);
+        Ok(order.updates.iter().map(now).collect::<Result<_, _>>()?)
+    }
+
+    async fn build(&self) -> Result<Built, Failure> {
+        let _slot = self.build_slot().await?;
+        let source = self.checkout().await?;
+        self.build_source(source).await
+    }
+
+    async fn build_slot(&self) -> Result<Option<OwnedSemaphorePermit>, Failure> {
+        if let Some(slot) = self.ctx.queue.build_slot_now() {
+            return Ok(Some(slot));
+        }
+        self.story
+            .detail("Other apps are being built; waiting for one of them to end");
+        tokio::select! {
+            slot = self.ctx.queue.build_slot() => Ok(slot),
+            () = self.deploy.cancel.wait() => Err(Failure::Cancelled),
+        }
     }
 
     /// The commit's tree as files, on the store's file system.
-    async fn checkout(&self, commit: ObjectId) -> Result<PathBuf, Failure> {
-        let (repo, store) = (self.repo.clone(), self.ctx.builder.store.clone());
+    async fn checkout(&self) -> Result<PathBuf, Failure> {
+        let (repo, commit) = (self.deploy.order.repo.clone(), self.deploy.order.commit);
+        let store = self.ctx.builder.store.clone();
         blocking(move || {
             let scratch = store.scratch()?;
             repo.export(commit, scratch.path())?;
@@ -191,28 +192,24 @@ impl AppLanding {
         .await
     }
 
-    async fn build(
-        &self,
-        source: PathBuf,
-        commit: ObjectId,
-        clear_cache: bool,
-        story: &Story,
-    ) -> Result<Built, Failure> {
+    async fn build_source(&self, source: PathBuf) -> Result<Built, Failure> {
+        let (app, commit) = (&self.deploy.order.app, self.deploy.order.commit);
         let ledger = self.ctx.apps.ledger();
-        let config = ledger.config(&self.app.name)?;
+        let config = ledger.config(&app.name)?;
         let env: BTreeMap<String, String> = config
             .iter()
             .map(|(name, value)| (name.to_string(), value.as_str().to_owned()))
             .collect();
-        let previous = ledger
-            .current(&self.app.name)?
-            .and_then(|release| release.image);
-        let buildpacks = ledger.buildpacks(&self.app.name)?;
+        let previous = ledger.current(&app.name)?.and_then(|release| release.image);
+        let buildpacks = ledger.buildpacks(&app.name)?;
         let buildpacks = buildpacks.iter().map(|text| SourceUri::parse(text, None));
         let buildpacks: Vec<SourceUri> = buildpacks.collect::<Result<_, _>>()?;
-        let cache = self.ctx.cache_dir(self.app.id);
+        let cache = self.ctx.cache_dir(app.id);
+        let failed = self.ctx.failed_builds.place(app.id, self.deploy.build);
+        let options = self.deploy.order.options.clone();
+        let cancel = self.deploy.cancel.flag();
         let (builder, sources) = (self.ctx.builder.clone(), self.ctx.sources.clone());
-        let (cancel, mut story) = (self.gone.flag(), story.clone());
+        let mut story = self.story.clone();
         blocking(move || {
             let request = builder::Request {
                 source,
@@ -220,7 +217,9 @@ impl AppLanding {
                 previous,
                 env: &env,
                 source_version: Some(commit.to_string()),
-                clear_cache,
+                clear_cache: options.no_cache,
+                keep_image: !options.plan,
+                failed: Some(&failed),
                 cancel,
             };
             Ok(builder.build_described(request, &sources, &buildpacks, &mut story)?)
@@ -228,91 +227,72 @@ impl AppLanding {
         .await
     }
 
-    async fn release(&self, candidate: Candidate, story: &Story) -> Result<Release, Failure> {
-        story.step("Releasing");
+    fn offer_a_look(&self) {
+        let app = &self.deploy.order.app;
+        if (self.ctx.failed_builds).keep_only(app.id, self.deploy.build) {
+            let line = self.ctx.ssh_line(&format!("builds:debug {}", app.name));
+            self.story.error(&format!("To look around in it: {line}"));
+        }
+    }
+
+    /// What the image would change, which is not kept.
+    async fn plan(&self, built: Built) -> Result<(), Failure> {
+        let app = self.deploy.order.app.name.clone();
+        let (ctx, story) = (Arc::clone(&self.ctx), self.story.clone());
+        blocking(move || {
+            let current = ctx.apps.ledger().current(&app)?;
+            let store = &ctx.builder.store;
+            let before = current.as_ref().and_then(|release| release.image);
+            let before = before.and_then(|image| store.image(&image).ok());
+            let before = before.map(|image| builder::describe(store, &image.config));
+            let after = builder::describe(store, &built.config);
+            plan::tell(&story, &app, current.as_ref(), before.as_ref(), &after);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn release(&self, built: &Built, short: &str) -> Result<Release, Failure> {
+        let order = &self.deploy.order;
+        let message = order.options.message.clone();
+        let candidate = Candidate {
+            image: built.image,
+            description: message.unwrap_or_else(|| format!("Deploy {short}")),
+            build: Some(self.deploy.build),
+            commit: Some(order.commit.to_string()),
+            git_ref: order.updates.first().map(|update| update.name.clone()),
+        };
+        self.story.step("Releasing");
         let (events, mut told) = mpsc::channel(EVENTS_MAX);
         let tell = async {
             while let Some(event) = told.recv().await {
-                story.event(&event);
+                self.story.event(&event);
             }
         };
-        let deploy = async {
-            tokio::select! {
-                result = self.ctx.apps.deploy(&self.app.name, candidate, &self.by, events) => result,
-                () = self.gone.wait() => Err(DeployError::Cancelled),
-            }
-        };
-        let (result, ()) = tokio::join!(deploy, tell);
+        let cancelled = self.deploy.cancel.wait();
+        let (apps, app, by) = (&self.ctx.apps, &order.app.name, &order.by);
+        let live = apps.deploy_until(app, candidate, by, events, cancelled);
+        let (result, ()) = tokio::join!(live, tell);
         Ok(result?)
     }
 
-    /// The last words, and the record.
-    fn close(
-        &self,
-        build: &Build,
-        result: &Result<Release, Failure>,
-        story: &Story,
-        started: Instant,
-    ) {
-        let (status, release, reason) = match result {
-            Ok(release) => {
-                let took = elapsed(started.elapsed());
-                story.result(&format!(
-                    "{} {} is live, after {took}",
-                    self.app.name, release.number
-                ));
-                story.detail(&self.ctx.app_url(&self.app.name));
-                (BuildStatus::Succeeded, Some(release.number), None)
-            }
-            Err(failure) => {
-                failure.explain(story);
-                (failure.status(), None, Some(failure.reason()))
-            }
-        };
-        let ledger = self.ctx.apps.ledger();
-        if let Err(error) = ledger.build_ended(
-            &self.app.name,
-            build.number,
-            status,
-            release,
-            reason.as_deref(),
-        ) {
-            tracing::error!(app = %self.app.name, build = build.number, error = chain(&error), "cannot record the build's end");
+    /// The app is live now: whatever else happens, the branch has to say so.
+    fn move_refs(&self, updates: &[RefUpdate], release: &Release) -> Result<(), Failure> {
+        let order = &self.deploy.order;
+        let moved = order.repo.move_refs(&updates.iter().collect::<Vec<_>>());
+        moved.map_err(|source| Failure::Unmoved {
+            release: release.number,
+            source,
+        })?;
+        if let Err(error) = self.ctx.apps.ledger().ref_settled(&order.app.name) {
+            // The next start settles it.
+            tracing::error!(app = %order.app.name, error = chain(&error), "cannot record that the branch has moved");
         }
-    }
-}
-
-impl Failure {
-    fn reason(&self) -> String {
-        match self {
-            Self::Build(error) => one_line(&error.reason()),
-            other => one_line(&other.to_string()),
+        if let Err(error) = self.ctx.write_app_refs(&order.app, &order.repo) {
+            // The next fetch or start writes it.
+            tracing::error!(app = %order.app.name, error = chain(&error), "cannot write the ref of the release");
         }
-    }
-
-    fn status(&self) -> BuildStatus {
-        match self {
-            Self::Build(BuildError::Cancelled) | Self::Deploy(DeployError::Cancelled) => {
-                BuildStatus::Cancelled
-            }
-            _ => BuildStatus::Failed,
-        }
-    }
-
-    /// What the failing program said last, then what we say.
-    fn explain(&self, story: &Story) {
-        if let Self::Deploy(error) = self {
-            for line in error.last_lines() {
-                story.detail(line);
-            }
-        }
-        story.error(&chain(self));
-        match self {
-            Self::Deploy(_) => {
-                story.error("The release before it, if there is one, is still serving.")
-            }
-            _ => story.error("Nothing has changed; push again when it is mended."),
-        }
+        Ok(())
     }
 }
 

@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 #[derive(Debug, Clone, Default)]
 pub struct Gone {
     flag: Arc<AtomicBool>,
+    lost: Arc<AtomicBool>,
     notify: Arc<Notify>,
 }
 
@@ -34,11 +35,29 @@ impl Gone {
 
     /// Completes when the client has gone.
     pub async fn wait(&self) {
-        let notified = self.notify.notified();
-        tokio::pin!(notified);
-        // Registered before the look at the flag, so that no `set` falls between.
-        notified.as_mut().enable();
-        if !self.is_set() {
+        self.until(&self.flag).await;
+    }
+
+    /// The connection is lost; the client has not gone.
+    pub(crate) fn lose(&self) {
+        self.lost.store(true, Ordering::Release);
+        self.notify.notify_waiters();
+    }
+
+    /// Completes when the connection is lost.
+    pub(crate) async fn lost(&self) {
+        self.until(&self.lost).await;
+    }
+
+    async fn until(&self, flag: &AtomicBool) {
+        loop {
+            let notified = self.notify.notified();
+            tokio::pin!(notified);
+            // Registered before the look at the flag, so that no news falls between.
+            notified.as_mut().enable();
+            if flag.load(Ordering::Acquire) {
+                return;
+            }
             notified.await;
         }
     }
@@ -64,5 +83,17 @@ mod tests {
         }
         gone.wait().await;
         assert!(gone.flag().load(Ordering::Acquire));
+    }
+
+    #[tokio::test]
+    async fn who_is_lost_has_not_gone() {
+        let gone = Gone::default();
+        let waiter = tokio::spawn({
+            let gone = gone.clone();
+            async move { gone.lost().await }
+        });
+        gone.lose();
+        waiter.await.expect("woken");
+        assert!(!gone.is_set());
     }
 }

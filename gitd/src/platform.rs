@@ -6,6 +6,7 @@ use release::Holder;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::{
+    client_terminal::ClientTerminal,
     git::{Landing, Limits, Repo},
     gone::Gone,
     request::RepoPath,
@@ -57,9 +58,24 @@ pub struct Io {
     pub stdin: Box<dyn AsyncRead + Send + Unpin>,
     pub stdout: Box<dyn AsyncWrite + Send + Unpin>,
     pub stderr: Box<dyn AsyncWrite + Send + Unpin>,
-    pub tty: bool,
+    /// When the client has one: both outputs go to it.
+    pub terminal: Option<ClientTerminal>,
     /// Completes when the client has closed the channel or the connection, or typed Ctrl-C.
     pub gone: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+/// How a request ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Status {
+    pub code: u8,
+    /// The number of the signal that ended the process whose status this is.
+    pub signal: Option<i32>,
+}
+
+impl From<u8> for Status {
+    fn from(code: u8) -> Self {
+        Self { code, signal: None }
+    }
 }
 
 /// The server's view of everything behind it.
@@ -94,6 +110,12 @@ pub trait Platform: Send + Sync + 'static {
     /// What one push may bring and cost.
     fn limits(&self) -> &Limits;
 
-    /// Runs an operator's command and returns its exit status. No words: a greeting and help.
-    fn run(&self, caller: &Caller, words: Vec<String>, io: Io) -> impl Future<Output = u8> + Send;
+    /// Runs an operator's command and returns its exit status. No words: the dashboard at a terminal, else a greeting and
+    /// help.
+    fn run(
+        &self,
+        caller: &Caller,
+        words: Vec<String>,
+        io: Io,
+    ) -> impl Future<Output = Status> + Send;
 }

@@ -6,16 +6,23 @@
 use crate::words::Word;
 
 const VERBS: &[&str] = &["run", "run:detached"];
+/// Those whose command stands behind a `--`.
+const VERBS_WITH_DASHES: &[&str] = &["ps:exec", "enter", "builds:debug"];
 /// Options whose value is the next word.
 const TAKES_VALUE: &[&str] = &["-a", "--app", "-e", "--env", "--timeout"];
 
 /// The words of a line; of a command that runs something, everything from its command on is one word behind a `--`.
 pub(crate) fn words(line: &str, words: Vec<Word>) -> Vec<String> {
     let texts = |words: &[Word]| words.iter().map(|word| word.text.clone()).collect();
-    let is_run = words
-        .first()
-        .is_some_and(|verb| VERBS.contains(&verb.text.as_str()));
-    let Some(at) = is_run.then(|| command_at(&words)).flatten() else {
+    let verb = words.first().map_or("", |verb| verb.text.as_str());
+    let at = if VERBS.contains(&verb) {
+        command_at(&words)
+    } else if VERBS_WITH_DASHES.contains(&verb) {
+        behind_dashes(&words)
+    } else {
+        None
+    };
+    let Some(at) = at else {
         return texts(&words);
     };
     let mut all: Vec<String> = texts(&words[..at]);
@@ -27,6 +34,11 @@ pub(crate) fn words(line: &str, words: Vec<Word>) -> Vec<String> {
         _ => line[words[at].start..].trim_end().to_owned(),
     });
     all
+}
+
+fn behind_dashes(words: &[Word]) -> Option<usize> {
+    let at = words.iter().position(|word| word.text == "--")? + 1;
+    words.get(at).map(|_| at)
 }
 
 /// The first word that is neither an option, nor the value of one, nor the app.
@@ -117,6 +129,19 @@ mod tests {
             "run shop --no-tty bash",
             &["run", "shop", "--no-tty", "--", "bash"],
         );
+    }
+
+    #[test]
+    fn behind_dashes_only_where_a_command_may_be_absent() {
+        check(
+            "ps:exec shop web.1 -- ls | wc -l",
+            &["ps:exec", "shop", "web.1", "--", "ls | wc -l"],
+        );
+        check(
+            "enter shop web.1 printenv DYNO",
+            &["enter", "shop", "web.1", "printenv", "DYNO"],
+        );
+        check("ps:exec shop --", &["ps:exec", "shop", "--"]);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use crate::{
     git::{self, ReceiveError, Received, Version},
     gone::Gone,
-    platform::{Caller, Io, Platform},
+    platform::{Caller, Io, Platform, Status},
     request::{RepoPath, Request, RequestError},
 };
 
@@ -24,8 +24,9 @@ pub(crate) async fn run<P: Platform>(
     git_protocol: Option<&str>,
     mut io: Io,
     gone: &Gone,
-) -> u8 {
-    match request {
+) -> Status {
+    let code = match request {
+        Ok(Request::Command(words)) => return platform.run(caller, words, io).await,
         Ok(Request::ReceivePack(path)) => {
             receive_pack(platform, caller, &path, git_protocol, io, gone).await
         }
@@ -44,14 +45,14 @@ pub(crate) async fn run<P: Platform>(
             _ = io.stderr.write_all(NO_LFS.as_bytes()).await;
             FAILED
         }
-        Ok(Request::Command(words)) => platform.run(caller, words, io).await,
         Err(error) => {
             let line = format!(" !     {error}\n");
             // The client may be gone; there is nobody left to tell.
             _ = io.stderr.write_all(line.as_bytes()).await;
             USAGE
         }
-    }
+    };
+    code.into()
 }
 
 async fn receive_pack<P: Platform>(

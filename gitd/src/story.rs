@@ -1,52 +1,19 @@
-//! A deploy as it is told: to the pusher as it happens, and to the build's log.
-
-use std::{
-    fs::{self, File},
-    io::Write as _,
-    path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
-};
+//! A deploy as it is told, line by line.
 
 use release::Event;
 
 use crate::{
-    git::Sideband,
     output::{self, elapsed},
+    transcript::Transcript,
 };
-
-/// Of one build; what comes after is shown to the pusher and not kept.
-const LOG_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// A cheap handle.
 #[derive(Clone)]
-pub(crate) struct Story {
-    out: Sideband,
-    log: Arc<Mutex<Log>>,
-}
-
-struct Log {
-    file: Option<File>,
-    room: usize,
-}
+pub(crate) struct Story(Transcript);
 
 impl Story {
-    pub(crate) fn begin(out: Sideband, log: PathBuf) -> Self {
-        let made = log
-            .parent()
-            .map_or(Ok(()), fs::create_dir_all)
-            .and_then(|()| File::create(&log));
-        if let Err(error) = &made {
-            // A deploy does not fail for its log.
-            tracing::error!(log = %log.display(), %error, "cannot keep the build's log");
-        }
-        let log = Log {
-            file: made.ok(),
-            room: LOG_BYTES_MAX,
-        };
-        Self {
-            out,
-            log: Arc::new(Mutex::new(log)),
-        }
+    pub(crate) fn new(transcript: Transcript) -> Self {
+        Self(transcript)
     }
 
     pub(crate) fn step(&self, text: &str) {
@@ -68,24 +35,14 @@ impl Story {
     pub(crate) fn event(&self, event: &Event) {
         match event {
             Event::ReleasePhaseOutput { line } => {
-                self.bytes(&[b"       ", line.as_slice(), b"\n"].concat())
+                self.0.write(&[b"       ", line.as_slice(), b"\n"].concat());
             }
             other => self.detail(&told(other)),
         }
     }
 
     fn line(&self, text: &str) {
-        self.bytes(format!("{text}\n").as_bytes());
-    }
-
-    fn bytes(&self, bytes: &[u8]) {
-        self.out.write(bytes);
-        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(room) = log.room.checked_sub(bytes.len()) {
-            log.room = room;
-            // A full disk costs the log, not the deploy.
-            _ = log.file.as_mut().map(|file| file.write_all(bytes));
-        }
+        self.0.write(format!("{text}\n").as_bytes());
     }
 }
 
@@ -99,7 +56,7 @@ impl builder::Output for Story {
     }
 
     fn raw(&mut self, line: &[u8]) {
-        self.bytes(&[line, b"\n"].concat());
+        self.0.write(&[line, b"\n"].concat());
     }
 }
 

@@ -1,5 +1,7 @@
 //! A server without a free file descriptor waits for one. Alone in its process, whose limit it lowers.
 
+mod nowhere;
+
 use std::{
     net::{SocketAddr, TcpStream},
     sync::Arc,
@@ -7,10 +9,12 @@ use std::{
 };
 
 use gitd::{
-    Caller, Gone, Io, Platform, Proof, RepoPath, Server,
-    git::{Decision, Landing, Limits, RefUpdate, Repo, Sideband},
+    Caller, Gone, Io, Platform, Proof, RepoPath, Server, Status,
+    git::{Limits, Repo},
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use self::nowhere::Nowhere;
 
 /// Longest wait for what takes milliseconds.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -19,8 +23,6 @@ const DESCRIPTORS: u64 = 100;
 
 /// Knows nobody.
 struct Nobody(Limits);
-
-struct Nowhere;
 
 impl Platform for Nobody {
     type Landing = Nowhere;
@@ -47,31 +49,9 @@ impl Platform for Nobody {
         &self.0
     }
 
-    async fn run(&self, _: &Caller, _: Vec<String>, _: Io) -> u8 {
-        1
+    async fn run(&self, _: &Caller, _: Vec<String>, _: Io) -> Status {
+        1.into()
     }
-}
-
-impl Landing for Nowhere {
-    type Turn = ();
-
-    fn decide(&self, _: &RefUpdate) -> Decision {
-        Decision::Refuse("nowhere".to_owned())
-    }
-
-    async fn turn(&self, _: &Sideband) {}
-
-    async fn deploy(
-        &self,
-        _: gix_hash::ObjectId,
-        _: &str,
-        _: &[String],
-        _: &Sideband,
-    ) -> Result<(), String> {
-        Err("nowhere".to_owned())
-    }
-
-    async fn settled(&self, _: &str, _: gix_hash::ObjectId) {}
 }
 
 #[test]

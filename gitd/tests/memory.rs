@@ -1,5 +1,7 @@
 //! Channels that nobody reads cost a bounded amount of memory. Alone in its process, which it measures.
 
+mod nowhere;
+
 use std::{
     fs::{self, File},
     net::SocketAddr,
@@ -13,11 +15,13 @@ use std::{
 };
 
 use gitd::{
-    Caller, Gone, Io, Platform, Proof, RepoPath, Server,
-    git::{Decision, Landing, Limits, RefUpdate, Repo, Sideband},
+    Caller, Gone, Io, Platform, Proof, RepoPath, Server, Status,
+    git::{Limits, Repo},
 };
 use release::Holder;
 use tokio::io::AsyncWriteExt as _;
+
+use self::nowhere::Nowhere;
 
 /// Longest wait for what takes milliseconds.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -34,8 +38,6 @@ struct Open {
     limits: Limits,
     running: AtomicUsize,
 }
-
-struct Nowhere;
 
 impl Platform for Open {
     type Landing = Nowhere;
@@ -72,7 +74,7 @@ impl Platform for Open {
     }
 
     /// `deaf` reads nothing, `talk` says much, anything else ends at once.
-    async fn run(&self, _: &Caller, words: Vec<String>, mut io: Io) -> u8 {
+    async fn run(&self, _: &Caller, words: Vec<String>, mut io: Io) -> Status {
         self.running.fetch_add(1, Ordering::Relaxed);
         match words.first().map(String::as_str) {
             Some("deaf") => io.gone.await,
@@ -83,32 +85,10 @@ impl Platform for Open {
                     }
                 }
             }
-            _ => return 6,
+            _ => return 6.into(),
         }
-        0
+        0.into()
     }
-}
-
-impl Landing for Nowhere {
-    type Turn = ();
-
-    fn decide(&self, _: &RefUpdate) -> Decision {
-        Decision::Refuse("nowhere".to_owned())
-    }
-
-    async fn turn(&self, _: &Sideband) {}
-
-    async fn deploy(
-        &self,
-        _: gix_hash::ObjectId,
-        _: &str,
-        _: &[String],
-        _: &Sideband,
-    ) -> Result<(), String> {
-        Err("nowhere".to_owned())
-    }
-
-    async fn settled(&self, _: &str, _: gix_hash::ObjectId) {}
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod settings;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fs::File,
+    future,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard},
     time::Duration,
@@ -24,7 +25,10 @@ use crate::{
     logs::{self, Logs},
     plan::Timing,
     rollout::{CHANGES_MAX, Front, Rollout, World},
-    runtime::{Found, Runtime, memory},
+    runtime::{
+        Found, Runtime,
+        usage::{self, Usage},
+    },
     wanted::Wanted,
 };
 
@@ -289,8 +293,21 @@ impl Apps {
         by: &str,
         events: mpsc::Sender<Event>,
     ) -> Result<Release, DeployError> {
+        self.deploy_until(app, candidate, by, events, future::pending())
+            .await
+    }
+
+    /// The same; `cancelled` takes it back. It answers then, too: with the release, if that was live already.
+    pub async fn deploy_until(
+        &self,
+        app: &AppName,
+        candidate: Candidate,
+        by: &str,
+        events: mpsc::Sender<Event>,
+        cancelled: impl Future<Output = ()>,
+    ) -> Result<Release, DeployError> {
         self.changes(app)?
-            .deploy(candidate, by.to_owned(), events)
+            .deploy(candidate, by.to_owned(), events, cancelled)
             .await
     }
 
@@ -347,15 +364,26 @@ impl Apps {
             .await
     }
 
-    /// Also one-off processes.
+    /// Also one-off processes; with the memory that each uses.
     pub fn instances(&self, app: &AppName) -> Result<Vec<InstanceStatus>, DeployError> {
+        let mut rows = self.states(app)?;
+        for row in &mut rows {
+            row.memory_bytes = self.usage(row).map(|usage| usage.memory_bytes);
+        }
+        Ok(rows)
+    }
+
+    /// The same, from memory, without what they use.
+    pub fn states(&self, app: &AppName) -> Result<Vec<InstanceStatus>, DeployError> {
         let handle = self.handle(app)?;
         let mut rows = handle.instances();
         rows.extend(handle.runs.list());
-        for row in &mut rows {
-            row.memory_bytes = row.pid.and_then(memory::used);
-        }
         Ok(rows)
+    }
+
+    /// Now. `None`: it has no process.
+    pub fn usage(&self, instance: &InstanceStatus) -> Option<Usage> {
+        usage::of(instance.pid?)
     }
 
     /// The last `lines` lines that match, oldest first, from all the app's log files, also of instances that are gone.

@@ -6,7 +6,7 @@ mod settings;
 
 use std::{
     convert::Infallible,
-    future::Future,
+    future::{self, Future},
     sync::{Arc, PoisonError},
 };
 
@@ -20,6 +20,7 @@ use crate::{
     App, AppName, Candidate, ConfigChanges, DeployError, Event, InstanceStatus, Release,
     ReleaseNumber, ReleaseStatus,
     config_vars::{changed, description},
+    entered::Live,
     ledger::NewRelease,
     one_off::release_phase,
     rollout::{Ask, Change, Done, View, World},
@@ -71,6 +72,7 @@ impl Changes {
         candidate: Candidate,
         by: String,
         events: mpsc::Sender<Event>,
+        cancelled: impl Future<Output = ()>,
     ) -> Result<Release, DeployError> {
         let make = move |world: &World, app: &App| {
             Ok(Ok(NewRelease {
@@ -83,7 +85,7 @@ impl Changes {
                 quiet: false,
             }))
         };
-        detached(|gone| self.release(make, events, gone)).await
+        detached_until(cancelled, |gone| self.release(make, events, gone)).await
     }
 
     pub(crate) async fn set_config(
@@ -316,7 +318,13 @@ impl Changes {
 impl AppHandle {
     pub(crate) fn instances(&self) -> Vec<InstanceStatus> {
         let view = self.view.lock().unwrap_or_else(PoisonError::into_inner);
-        view.clone()
+        view.rows.clone()
+    }
+
+    /// Those that can be entered.
+    pub(crate) fn live(&self) -> Vec<Live> {
+        let view = self.view.lock().unwrap_or_else(PoisonError::into_inner);
+        view.live.clone()
     }
 
     pub(crate) fn new(app: App, changes: mpsc::Sender<Change>, view: View) -> Self {
@@ -374,9 +382,28 @@ where
     T: Send + 'static,
     F: Future<Output = Result<T, DeployError>> + Send + 'static,
 {
-    let (_here, gone) = oneshot::channel();
-    let task = tokio::spawn(change(gone));
-    task.await.unwrap_or(Err(DeployError::ShuttingDown))
+    detached_until(future::pending(), change).await
+}
+
+/// The same; a caller who stays may take it back, and still hears how it ended: it may have been too late.
+async fn detached_until<T, F>(
+    cancelled: impl Future<Output = ()>,
+    change: impl FnOnce(Gone) -> F,
+) -> Result<T, DeployError>
+where
+    T: Send + 'static,
+    F: Future<Output = Result<T, DeployError>> + Send + 'static,
+{
+    let (here, gone) = oneshot::channel();
+    let mut task = tokio::spawn(change(gone));
+    let ended = tokio::select! {
+        ended = &mut task => ended,
+        () = cancelled => {
+            drop(here);
+            task.await
+        }
+    };
+    ended.unwrap_or(Err(DeployError::ShuttingDown))
 }
 
 /// The ledger syncs to the disk, the store reads from it.

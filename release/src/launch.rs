@@ -7,7 +7,7 @@ use container::{ImageConfig, Store};
 
 use crate::{
     App, AppLimits, AppName, Checks, ConfigName, ConfigVars, DeployError, Ledger, ProcessType,
-    Release, ReleaseNumber,
+    Release, ReleaseNumber, RunOptions,
     processes::{self, Processes},
 };
 
@@ -82,6 +82,21 @@ impl Launch {
 
     pub(crate) fn has_instances(&self, process_type: &ProcessType) -> bool {
         self.kept_running().any(|known| known == process_type)
+    }
+
+    /// For somebody's command. What describes a terminal is set only where nothing else is; but TERM belongs to whoever
+    /// looks at it.
+    pub(crate) fn environment_of_run(
+        &self,
+        process: &str,
+        port: Option<u16>,
+        options: &RunOptions,
+    ) -> Vec<(String, String)> {
+        let mut env: BTreeMap<_, _> = options.terminal.iter().cloned().collect();
+        let of_terminal = env.remove_entry("TERM");
+        env.extend(self.environment(process, port, &options.env));
+        env.extend(of_terminal);
+        env.into_iter().collect()
     }
 
     /// What the image sets, the config vars over it, `extra` over both, and what the platform sets over all.

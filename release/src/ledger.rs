@@ -301,10 +301,7 @@ mod tests {
         let app = world.app("shop");
         let release = world.release(&app, b"1");
         world.succeed(&app, &release);
-        world
-            .ledger
-            .build_started(&app.name, "1a2b", "ann")
-            .unwrap();
+        world.ledger.build_queued(&app.name, "1a2b", "ann").unwrap();
         world.ledger.destroy_app(app.id).unwrap();
         assert!(matches!(
             world.ledger.app(&app.name),
@@ -327,10 +324,7 @@ mod tests {
         let release = world.release(&app, b"1");
         world.succeed(&app, &release);
         world.release(&app, b"2");
-        world
-            .ledger
-            .build_started(&app.name, "1a2b", "ann")
-            .unwrap();
+        world.ledger.build_queued(&app.name, "1a2b", "ann").unwrap();
         let ledger = world.reopened();
         ledger.fail_interrupted().unwrap();
         let newest = ledger.releases(&app.name, 1).unwrap().remove(0);

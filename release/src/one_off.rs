@@ -195,7 +195,7 @@ pub(crate) async fn run(
 }
 
 /// Until it has ended: by itself, with its app, because somebody stopped it, or because its time is up.
-async fn see_through(
+pub(crate) async fn see_through(
     world: &World,
     app: i64,
     pidfd: OwnedFd,
@@ -239,8 +239,8 @@ async fn start(
     options: &RunOptions,
     stdio: Stdio,
 ) -> Result<OneOff, StartError> {
-    let (world, launch, env) = (Arc::clone(world), Arc::clone(launch), options.env.clone());
-    let start = move || world.runtime.one_off(&launch, &name, argv, &env, stdio);
+    let (world, launch, options) = (Arc::clone(world), Arc::clone(launch), options.clone());
+    let start = move || world.runtime.one_off(&launch, &name, argv, &options, stdio);
     let started = spawn_blocking(start).await;
     started.unwrap_or_else(|error| Err(StartError::Output(std::io::Error::other(error))))
 }

@@ -25,6 +25,7 @@ pub(crate) use self::{route::Front, watch::ended};
 use crate::{
     App, DeployError, Event, InstanceStatus, Ledger, ProcessType, ReleaseNumber,
     backoff::Crashes,
+    entered::Live,
     formation::Slot,
     launch::Launch,
     logs::Logs,
@@ -90,8 +91,16 @@ pub(crate) struct Ask {
     pub(crate) done: oneshot::Sender<Result<(), DeployError>>,
 }
 
-/// What `ps` shows, kept up to date by the task.
-pub(crate) type View = Arc<Mutex<Vec<InstanceStatus>>>;
+/// What there is of an app's instances, kept up to date by the task.
+pub(crate) type View = Arc<Mutex<Shown>>;
+
+#[derive(Debug, Default)]
+pub(crate) struct Shown {
+    /// As `ps` lists them.
+    pub(crate) rows: Vec<InstanceStatus>,
+    /// Those that run, the oldest first.
+    pub(crate) live: Vec<Live>,
+}
 
 pub(crate) struct Rollout {
     world: Arc<World>,
@@ -423,7 +432,8 @@ impl Rollout {
             }));
         }
         rows.sort_by(|a, b| (&a.name, a.since).cmp(&(&b.name, b.since)));
-        *self.view.lock().unwrap_or_else(PoisonError::into_inner) = rows;
+        let live = self.instances.values().filter_map(Instance::live).collect();
+        *self.view.lock().unwrap_or_else(PoisonError::into_inner) = Shown { rows, live };
     }
 
     /// Also of an instance whose release is no longer the current one and was not restarted.

@@ -9,7 +9,7 @@ use std::{
 use tokio::sync::{Notify, watch};
 
 use crate::{
-    ConfigName, DeployError, InstanceStatus, change::AppHandle, launch::Launch, one_off, runtime,
+    ConfigName, DeployError, InstanceStatus, ReleaseNumber, change::AppHandle, one_off, runtime,
 };
 
 /// One-off processes of one app at the same time.
@@ -22,6 +22,8 @@ pub struct RunOptions {
     pub env: BTreeMap<ConfigName, String>,
     /// It is stopped when it runs longer.
     pub time_max: Option<Duration>,
+    /// What the terminal that it has says of itself: TERM, and below the app's own environment LANG and the like.
+    pub terminal: Vec<(String, String)>,
 }
 
 /// Shared by all names that the app ever has.
@@ -45,11 +47,12 @@ pub(crate) struct RunTurn {
 }
 
 impl Runs {
-    /// Takes a place and a name, which are free again when the turn is dropped.
+    /// Takes a place and a name (`run.1234` of the kind `run`), which are free again when the turn is dropped.
     pub(crate) fn begin(
         &self,
         handle: &AppHandle,
-        launch: &Launch,
+        kind: &str,
+        release: ReleaseNumber,
         command: &[String],
     ) -> Result<RunTurn, DeployError> {
         let mut runs = self.lock();
@@ -57,7 +60,7 @@ impl Runs {
             return Err(DeployError::TooManyRuns(RUNS_MAX, handle.app.name.clone()));
         }
         let name = loop {
-            let name = one_off::name("run");
+            let name = one_off::name(kind);
             if !runs.contains_key(&name) {
                 break name;
             }
@@ -65,7 +68,7 @@ impl Runs {
         let stop = Arc::new(Notify::new());
         let status = InstanceStatus {
             name: name.clone(),
-            release: launch.release.get(),
+            release: release.get(),
             state: "starting".to_owned(),
             since: runtime::now(),
             command: command.join(" "),

@@ -8,12 +8,12 @@
 //!     scratch/         the sandbox's writable layer
 //! ```
 
-pub(crate) mod memory;
 mod orphan;
 mod port;
 mod record;
 pub(crate) mod sockets;
 mod tree;
+pub(crate) mod usage;
 
 use std::{
     collections::BTreeMap,
@@ -25,7 +25,7 @@ use std::{
 };
 
 use container::{
-    Digest, Exit, Limits, Process, Sandbox, Spawner, Stack, Stdio, Store,
+    Digest, Entry, Exit, Limits, Process, Sandbox, Spawner, Stack, Stdio, Store,
     limits::Capabilities,
     sandbox::Lifetime,
     stack,
@@ -35,7 +35,7 @@ use container::{
 pub(crate) use self::record::Record;
 use self::{port::Ports, record::ProcessId};
 use crate::{
-    ConfigName,
+    RunOptions,
     error::StartError,
     formation::Slot,
     launch::{self, Launch},
@@ -43,7 +43,7 @@ use crate::{
     plan::Serial,
 };
 
-const WORKSPACE: &str = "/workspace";
+pub(crate) const WORKSPACE: &str = "/workspace";
 
 #[derive(Debug)]
 pub(crate) struct Runtime {
@@ -178,12 +178,12 @@ impl Runtime {
         launch: &Launch,
         name: &str,
         argv: Vec<String>,
-        env: &BTreeMap<ConfigName, String>,
+        options: &RunOptions,
         stdio: Stdio,
     ) -> Result<OneOff, StartError> {
         let scratch = self.store.scratch()?;
         let hold = self.store.hold();
-        let env = launch.environment(name, None, env);
+        let env = launch.environment_of_run(name, None, options);
         let limits = launch.limits.of(None, self.limits);
         let sandbox = Sandbox {
             scratch: scratch.path().to_owned(),
@@ -194,6 +194,16 @@ impl Runtime {
             scratch,
             hold,
         })
+    }
+
+    /// Another process in an instance that runs.
+    pub(crate) fn enter(
+        &self,
+        instance: &Process,
+        entry: Entry,
+        stdio: Stdio,
+    ) -> Result<Process, StartError> {
+        Ok(self.spawner.enter(instance, entry, stdio)?)
     }
 
     fn sandbox(

@@ -93,7 +93,7 @@ class World:
             [[buildpacks]]\nid='node'\nversion='1'\napi='0.10'
             [[processes]]\ntype='web'\ncommand=['true']\nargs=[]\ndirect=true\nbuildpack-id='node'\n""")
         self.root.chmod(0o755)
-        subprocess.run(["chown", "-Rh", str(USER), self.root], check=True)
+        subprocess.run(["chown", "-Rh", f"{USER}:{USER}", self.root], check=True)
 
     def __enter__(self):
         return self

@@ -50,9 +50,12 @@ fn examples(server: &Server) -> Vec<String> {
     let examples = help.lines().filter_map(|line| line.strip_prefix("  "));
     let examples: Vec<String> = examples
         .filter(of_an_app)
-        // Where its input comes from does not matter.
-        .map(|line| line.split(" < ").next().unwrap_or(line))
-        .map(|line| line.split(" > ").next().unwrap_or(line).to_owned())
+        // What is for the caller's own shell does not matter.
+        .map(|line| {
+            let ends = [" < ", " > ", " || "].map(|end| line.find(end).unwrap_or(line.len()));
+            let end = ends.into_iter().min().unwrap_or(line.len());
+            line[..end].to_owned()
+        })
         .collect();
     let without_one = taking_an_app.iter().filter(|command| {
         let is_it = |line: &String| line.split(' ').next() == Some(command);
@@ -161,7 +164,9 @@ fn a_name_that_changes_hands_takes_no_rights_along() {
     let second = server.sh_beside(
         "export GIT_SSH_COMMAND=$PWD/as_grace; git -C again commit -q --allow-empty -m second; git -C again push slipway main 2>&1 | tee second.txt",
     );
-    server.sh("eventually grep -i wait second.txt").ok();
+    // Who pushes to an app that is being renamed need not wait to hear it.
+    let pushed = second.wait().fails(1);
+    assert!(pushed.contains("`name` is being changed"), "{pushed}");
     drop(line);
     server.sh("eventually ssh slipway apps:create name").ok();
 
@@ -170,8 +175,6 @@ fn a_name_that_changes_hands_takes_no_rights_along() {
     let no_longer = no_app("name");
     let destroyed = destroy.wait().fails(1);
     assert!(destroyed.contains(&no_longer), "{destroyed}");
-    let pushed = second.wait().fails(1);
-    assert!(pushed.contains(&no_longer), "{pushed}");
     assert_eq!(server.ssh("apps").ok(), "mine\nname\n");
     assert_eq!(server.sh("ssh slipway releases name 2>/dev/null").ok(), "");
 }
@@ -199,6 +202,33 @@ fn a_role_that_is_lost_while_input_is_awaited_changes_nothing() {
     assert!(
         said.lines()
             .any(|line| line.contains("config:edit") && !line.ends_with("ok")),
+        "{said}"
+    );
+}
+
+/// Also when the command waits for a client that does not read.
+#[test]
+fn a_backup_ends_with_the_right_to_it() {
+    let server = Server::start();
+    user(&server, "grace");
+    server.ssh("users:promote grace").ok();
+    // More than fits into windows and pipes.
+    server
+        .sh("git init -q big; head -c 12000000 /dev/urandom > big/random; git -C big add -A; git -C big commit -q -m big
+             git -C big push -q slipway:big HEAD:keep")
+        .ok();
+    let said = server
+        .sh(
+            "mkfifo held; exec 3<> held; ./as_grace slipway backup >&3 & client=$!
+             eventually bash -c 'ssh slipway audit | grep -q \"backup.*unfinished\"'
+             ssh slipway users:demote grace
+             eventually bash -c '! ssh slipway audit | grep -q \"backup.*unfinished\"'
+             kill $client; ssh slipway audit | grep backup",
+        )
+        .ok();
+    let backup = said.lines().find(|line| line.contains(" backup "));
+    assert!(
+        backup.is_some_and(|line| line.ends_with("failed")),
         "{said}"
     );
 }

@@ -29,10 +29,14 @@ fn the_whole_line_as_an_ordinary_user() {
         "1000"
     );
 
+    assert_eq!(server.ssh("ps:exec shop -- printenv DYNO").ok(), "web.1\n");
+
     server.kill_9();
     server.restart();
     server.sh("eventually get shop").ok();
     assert_eq!(server.get("shop", "/").body, "Changed\n");
+    // Also what an earlier server has started can be entered.
+    assert_eq!(server.ssh("ps:exec shop -- id -u").ok(), "1000\n");
     server.ssh("apps:destroy shop --confirm shop").ok();
     assert!(
         processes::of(server.tag())

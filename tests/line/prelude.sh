@@ -22,10 +22,10 @@ change() {
 push() { git -C "$1" push slipway "${2:-main}"; }
 get() { curl -sS --max-time 20 "http://$1.localhost:$HTTP${2:-/}"; }
 
-# eventually COMMAND: repeats it until it succeeds, for at most 90 s, and prints its last output.
+# eventually COMMAND: repeats it until it succeeds, for at most 90 s, and prints what it said last, on either stream.
 eventually() {
     local end=$((SECONDS + 90)) said
-    until said=$("$@"); do
+    until said=$("$@" 2>&1); do
         [ $SECONDS -lt $end ] || { echo "$said"; echo "eventually: gave up on \`$*\`"; return 1; }
         sleep 0.1
     done

@@ -1,6 +1,6 @@
 //! Pushes beside each other, refs, and what git itself shows of them.
 
-use crate::server::Server;
+use crate::{gate::Gate, server::Server};
 
 /// Says that it is under way, then takes long enough for another push to arrive.
 const SLOW_BUILD: &str = r#"{"name":"slow","version":"1.0.0","scripts":{"build":"echo building; sleep 3","start":"node server.js"}}"#;
@@ -12,27 +12,6 @@ fn slow_app(server: &Server, name: &str) {
         "mkdir {name}; echo '{SLOW_BUILD}' > {name}/package.json; echo \"{SERVER_JS}\" > {name}/server.js"
     );
     server.sh(&format!("{files}; app {name}")).ok();
-}
-
-#[test]
-fn a_second_push_to_the_same_app_waits_and_says_so() {
-    let server = Server::start();
-    slow_app(&server, "slow");
-    server
-        .sh("cp -r slow again && cd again && git commit -q --allow-empty -m second")
-        .ok();
-
-    let first = server.sh_beside("push slow 2>&1 | tee first.txt");
-    server.sh("eventually grep building first.txt").ok();
-    let second = server.sh("git -C again push slipway main").ok();
-    let first = first.wait().ok();
-
-    assert!(first.contains("v1 is live"), "{first}");
-    assert!(
-        second.contains("wait") || second.contains("queue"),
-        "the second push does not say that it waits:\n{second}"
-    );
-    assert!(second.contains("v2 is live"), "{second}");
 }
 
 #[test]
@@ -100,4 +79,32 @@ fn a_stranger_s_key_gets_nowhere() {
         .sh("GIT_SSH_COMMAND='ssh -F ~/.ssh/stranger' git -C shop push slipway main")
         .fails(128);
     assert!(said.contains("Permission denied (publickey)"), "{said}");
+}
+
+/// Colours alone pass, and only to a terminal; everything that is text passes to both.
+#[test]
+fn what_a_build_prints_cannot_command_the_pusher_s_terminal() {
+    let server = Server::start();
+    let gate = Gate::new(&server);
+    gate.app(&server, "shop", "");
+    let push = r#"
+        printf 'a\033[31mred\033[0m\n\033]0;title\007b\033[2J\033[1;1Hc\n10%%\r99%%\nlast' > shop/print
+        git -C shop add -A && git -C shop commit -qm print
+        script -qec "git -C shop push slipway main" terminal.txt > /dev/null
+        git -C shop commit -q --allow-empty -m again
+        git -C shop push slipway main 2> pipe.txt"#;
+    server.sh(push).ok();
+    let seen = |file: &str| server.sh(&format!("cat -v {file}")).ok();
+    let (terminal, pipe) = (seen("terminal.txt"), seen("pipe.txt"));
+    assert!(terminal.contains("a^[[31mred^[[0m"), "{terminal}");
+    assert!(pipe.contains("remote: ared"), "{pipe}");
+    for said in [&terminal, &pipe] {
+        for part in ["bc", "99%", "last", "is live"] {
+            assert!(said.contains(part), "no `{part}` in:\n{said}");
+        }
+        for part in ["^[[2J", "^[]0", "^G", "^[[1;1H"] {
+            assert!(!said.contains(part), "`{part}` in:\n{said}");
+        }
+    }
+    assert!(!pipe.contains("^["), "{pipe}");
 }

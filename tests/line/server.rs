@@ -51,9 +51,9 @@ impl Server {
     }
 
     pub(crate) fn start_with(user: Option<u32>, options: &[&str]) -> Self {
-        let options = options.iter().map(|&word| word.to_owned()).collect();
         let folder = new_folder();
         make_home(folder.path(), user);
+        let options = options.iter().map(|&word| word.to_owned()).collect();
         Self::start_in(folder, user, options)
     }
 
@@ -195,7 +195,7 @@ impl Server {
         self.folder.path().join("home")
     }
 
-    fn user_command(&self) -> Command {
+    pub(crate) fn user_command(&self) -> Command {
         let mut command = as_user(self.user, "env");
         command
             .args(["--unset=SSH_AUTH_SOCK", "--unset=XDG_CONFIG_HOME"])

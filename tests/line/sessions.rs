@@ -16,6 +16,7 @@ transcripts! {
     build
     buildpacks
     builds
+    deploys
     tidy
     run
     keys

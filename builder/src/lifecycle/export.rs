@@ -416,7 +416,7 @@ fn owner(inputs: &Inputs) -> Owner {
 
 fn launch_metadata(inputs: &Inputs) -> Result<LaunchMetadata, Failure> {
     let path = inputs.layers.join(launch_metadata::FILE);
-    let launch: LaunchMetadata = files::wanted(&path)?;
+    let launch: LaunchMetadata = files::wanted(&path).map_err(Failure::of_phase)?;
     for process in &launch.processes {
         check_type(&process.kind)
             .map_err(|what| BadFile::new(&path.display().to_string(), what))?;

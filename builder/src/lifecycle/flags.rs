@@ -175,6 +175,7 @@ pub(super) const FLAGS: &[Flag] = &[
     flag!("layout", "CNB_USE_LAYOUT", "", Bool, "arecR", 12),
     flag!("layout-dir", "CNB_LAYOUT_DIR", "", Dir, "arecR", 12),
     flag!("log-level", "CNB_LOG_LEVEL", "info", Text, "adrbecRx"),
+    flag!("experimental", "CNB_EXPERIMENTAL_MODE", "", Text, ""),
     flag!("no-color", "CNB_NO_COLOR", "", Bool, "adrbecRx"),
     flag!("order", "CNB_ORDER_PATH", "<layers>/order.toml", Text, "dc"),
     flag!("parallel", "CNB_PARALLEL_EXPORT", "", Bool, "ec"),

@@ -80,6 +80,7 @@ impl Images {
             return Err(Failure::Arguments(what.to_owned()));
         }
         if inputs.layout {
+            experiment(inputs, "images in OCI layouts")?;
             let missing = || Failure::Arguments("-layout needs -layout-dir".to_owned());
             return Ok(Self::Layouts(
                 inputs.layout_dir.clone().ok_or_else(missing)?,
@@ -270,6 +271,22 @@ impl Image {
 
     pub(crate) fn label(&self, name: &str) -> Option<&str> {
         self.config["config"]["Labels"][name].as_str()
+    }
+}
+
+/// The specification calls it one; it works, so it is refused only where that is asked for.
+fn experiment(inputs: &Inputs, what: &str) -> Result<(), Failure> {
+    match inputs.experimental.as_str() {
+        "error" => Err(Failure::Arguments(format!(
+            "{what} are an experimental feature, which CNB_EXPERIMENTAL_MODE=error refuses"
+        ))),
+        "warn" => {
+            inputs
+                .log
+                .warn(format_args!("{what} are an experimental feature"));
+            Ok(())
+        }
+        _ => Ok(()),
     }
 }
 

@@ -27,6 +27,8 @@ pub(crate) struct Inputs {
     pub(crate) cache_image: Option<String>,
     pub(crate) daemon: bool,
     pub(crate) exec_env: String,
+    /// What becomes of experimental features: `error`, `warn`, `quiet`.
+    pub(crate) experimental: String,
     pub(crate) extended: PathBuf,
     pub(crate) extensions: PathBuf,
     pub(crate) force: bool,
@@ -95,6 +97,7 @@ impl Inputs {
             cache_image: given.some("cache-image"),
             daemon: given.is("daemon")?,
             exec_env: given.text("exec-env").to_owned(),
+            experimental: given.text("experimental").to_owned(),
             extended: path("extended"),
             extensions: dir("extensions")?,
             force: given.is("force")?,

@@ -132,20 +132,22 @@ fn check_stack(app: &Image, base: &Image) -> Result<(), Failure> {
             ));
         }
     }
-    let mixins = |image: &Image| -> Vec<String> {
-        let label = image.label(&format!("{STACK}mixins")).unwrap_or_default();
-        let all: Vec<String> = serde_json::from_str(label).unwrap_or_default();
+    let mixins = |image: &Image| -> Result<Vec<String>, Failure> {
+        let Some(label) = image.label(&format!("{STACK}mixins")) else {
+            return Ok(vec![]);
+        };
+        let all: Vec<String> = serde_json::from_str(label).map_err(|error| {
+            Failure::Refused(format!("image {} has odd mixins: {error}", image.reference))
+        })?;
         // `build:x` and `run:x` are `x` in that stage.
-        all.iter()
-            .map(|name| {
-                name.split_once(':')
-                    .map_or(name.as_str(), |(_, name)| name)
-                    .to_owned()
-            })
-            .collect()
+        let name = |name: &String| {
+            name.split_once(':')
+                .map_or(name.clone(), |(_, name)| name.to_owned())
+        };
+        Ok(all.iter().map(name).collect())
     };
-    let there = mixins(base);
-    let missing: Vec<String> = mixins(app)
+    let there = mixins(base)?;
+    let missing: Vec<String> = mixins(app)?
         .into_iter()
         .filter(|name| !there.contains(name))
         .collect();

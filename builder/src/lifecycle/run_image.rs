@@ -11,7 +11,7 @@ use super::{
 use crate::{
     api::Api,
     failure::Failure,
-    files,
+    files::{self, BadFile},
     metadata::RunImageNames,
     target::{Distro, Target},
 };
@@ -46,7 +46,8 @@ impl RunImageNames {
 /// The run images that the platform knows.
 fn known(inputs: &Inputs) -> Result<Vec<RunImageNames>, Failure> {
     if inputs.api >= RUN_TOML {
-        let run: Option<RunToml> = files::toml(&inputs.run).map_err(Failure::Input)?;
+        let wrong = |bad: BadFile| Failure::Arguments(bad.to_string());
+        let run: Option<RunToml> = files::toml(&inputs.run).map_err(wrong)?;
         return Ok(run.unwrap_or_default().images);
     }
     let stack: Option<StackToml> = files::toml(&inputs.stack).map_err(Failure::Input)?;

@@ -4,7 +4,7 @@
 use std::{
     fs, io,
     os::fd::AsFd as _,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
@@ -12,9 +12,10 @@ use crate::{
     api::Api,
     buildpack::{Buildpack, Kind},
     env::{self, Env, set},
-    failure::{Doing as _, Ended, Failure},
+    failure::{Doing as _, Ended, Failure, note_step},
     files::{BadFile, Untrusted},
     group::{Group, Member},
+    id::BuildpackId,
     launch_metadata::{self, LaunchMetadata},
     launch_toml::{BuildToml, LaunchToml},
     layer_toml::{Layer, LayerToml},
@@ -46,9 +47,11 @@ pub(crate) fn build(
             &inputs.buildpacks,
             &member.id,
             &member.version,
-        )?;
+        )
+        .map_err(Failure::of_phase)?;
         let asked = plan.of(Kind::Buildpack, &member.id);
-        run(inputs, &env, &target, &buildpack, &asked)?;
+        note_step(&member.id);
+        step(inputs, &env, &target, &buildpack, &asked)?.run(inputs, &member.id)?;
         let results = Results::read(&layers, member, &asked)?;
         plan.settle(Kind::Buildpack, &member.id, &results.unmet);
         retire_unused(inputs, member, &results.layers)?;
@@ -78,16 +81,48 @@ fn remove_sboms(inputs: &Inputs) -> Result<(), Failure> {
     }
 }
 
-fn run(
+/// One run of a buildpack's program.
+pub(crate) struct Step {
+    pub(crate) program: PathBuf,
+    pub(crate) args: Vec<PathBuf>,
+    pub(crate) env: Env,
+    /// Holds its plan.
+    pub(crate) _scratch: TempDir,
+}
+
+/// The step of one buildpack of a group, as it was when it began: those before it have done theirs.
+pub(crate) fn step_of(
+    inputs: &Inputs,
+    group: &Group,
+    mut plan: Plan,
+    target: &Target,
+    at: &BuildpackId,
+) -> Result<Option<Step>, Failure> {
+    let layers = Untrusted::open(&inputs.layers, &inputs.layers.display().to_string())?;
+    let mut env = env::of_phase();
+    for member in &group.group {
+        let asked = plan.of(Kind::Buildpack, &member.id);
+        if member.id == *at {
+            let (id, version) = (&member.id, &member.version);
+            let buildpack = Buildpack::open(Kind::Buildpack, &inputs.buildpacks, id, version)?;
+            return step(inputs, &env, target, &buildpack, &asked).map(Some);
+        }
+        let results = Results::read(&layers, member, &asked)?;
+        plan.settle(Kind::Buildpack, &member.id, &results.unmet);
+        add_layers(&mut env, inputs, member, &results.layers)?;
+    }
+    Ok(None)
+}
+
+fn step(
     inputs: &Inputs,
     env: &Env,
     target: &Target,
     buildpack: &Buildpack,
     plan: &BuildpackPlan<'_>,
-) -> Result<(), Failure> {
-    let id = &buildpack.info.id;
+) -> Result<Step, Failure> {
     let program = buildpack.dir.join("bin/build");
-    let layers = inputs.layers_of(id);
+    let layers = inputs.layers_of(&buildpack.info.id);
     fs::create_dir_all(&layers).failing("make", &layers)?;
     let scratch = TempDir::new()?;
     let plan_file = scratch.path().join("plan.toml");
@@ -98,18 +133,25 @@ fn run(
         set(&mut env, "CNB_LAYERS_DIR", &layers);
         set(&mut env, "CNB_BP_PLAN_PATH", &plan_file);
     }
-    let ended = execute(
-        &program,
-        &[&layers, &inputs.platform, &plan_file],
-        &inputs.app,
-        &env,
-    );
-    match ended.failing("run", &program)? {
-        Ended::Status(0) => Ok(()),
-        exit => Err(Failure::BuildpackFailed {
-            buildpack: id.clone(),
-            exit,
-        }),
+    Ok(Step {
+        program,
+        args: vec![layers, inputs.platform.clone(), plan_file],
+        env,
+        _scratch: scratch,
+    })
+}
+
+impl Step {
+    fn run(self, inputs: &Inputs, id: &BuildpackId) -> Result<(), Failure> {
+        let args: Vec<&Path> = self.args.iter().map(PathBuf::as_path).collect();
+        let ended = execute(&self.program, &args, &inputs.app, &self.env);
+        match ended.failing("run", &self.program)? {
+            Ended::Status(0) => Ok(()),
+            exit => Err(Failure::BuildpackFailed {
+                buildpack: id.clone(),
+                exit,
+            }),
+        }
     }
 }
 

@@ -55,10 +55,12 @@ pub(crate) struct Export<'a> {
     /// Becomes the app layer.
     pub(crate) source: &'a Path,
     pub(crate) source_version: Option<&'a str>,
+    pub(crate) keep_image: bool,
 }
 
 pub(crate) struct Exported {
     pub(crate) image: Digest,
+    pub(crate) config: ImageConfig,
     pub(crate) launch: LaunchMetadata,
     pub(crate) layer_count: usize,
     /// Of them, those that the previous image has too.
@@ -117,10 +119,14 @@ impl Export<'_> {
         let Layering { layers, times, .. } = image;
         let config = self.image_config(&launch, labels, layers);
         Ok(Exported {
-            image: self.store().put_image(&config)?,
+            image: match self.keep_image {
+                true => self.store().put_image(&config)?,
+                false => config.id().doing("describe", Path::new("the image"))?,
+            },
             layer_count: config.layers.len(),
             reused_count: self.reused_count(&config),
             layer_times: times,
+            config,
             launch,
             cached,
         })

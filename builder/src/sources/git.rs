@@ -72,6 +72,9 @@ impl Git {
         let last = client.follow(&first)?;
         let last = last.strip_suffix(FIRST_QUESTION);
         let last = last.ok_or_else(|| failed("fetch it", "its server leads to another place"))?;
+        if url.starts_with("https://") && !last.starts_with("https://") {
+            return Err(failed("fetch it", "its server leads to plain http://"));
+        }
         git.url = last.to_owned();
         if !client.is_proxied(last) {
             let Host { name, port } = Host::of(last)

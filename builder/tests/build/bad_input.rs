@@ -17,7 +17,7 @@ const GOOD: &str = "api='0.10'\n[buildpack]\nid='own/x'\nversion='1'\n";
 
 fn bad_input(world: &World) {
     world.only(
-        "mkdir $1/x && echo kept > $1/x/file && printf '[types]\\nlaunch=true\\ncache=true\\n' > $1/x.toml",
+        "mkdir -p $1/x && echo kept > $1/x/file && printf '[types]\\nlaunch=true\\ncache=true\\n' > $1/x.toml",
     );
     let (built, _) = world.built(With::default());
     let before = state(world);
@@ -63,10 +63,15 @@ fn bad_input(world: &World) {
             "`9.9` of own/x is not supported",
         ),
         (OWN, &long, "", "buildpack.toml: is larger than"),
-        (OWN, &nested, "", "buildpack.toml, line 5: "),
+        (OWN, &nested, "", "buildpack.toml, line 6: "),
         (OWN, &itself, "", "does one contain itself"),
         (OWN, &absent, "", "own_absent/1/buildpack.toml: is missing"),
-        (OWN, GOOD, "echo '[[provides]' > $2", "own/x could not tell"),
+        (
+            OWN,
+            GOOD,
+            "echo '[[provides]' > $2",
+            "own/x (build plan of own/x, line 1: ",
+        ),
         (
             OWN,
             GOOD,
@@ -110,6 +115,8 @@ fn attempt(
         env: &BTreeMap::new(),
         source_version: None,
         clear_cache: false,
+        keep_image: true,
+        failed: None,
         cancel: Arc::default(),
     };
     let none: &[SourceUri] = &[];

@@ -25,7 +25,8 @@ pub(crate) const CASES: &[Case] = &[
 
 fn flood(world: &World) {
     world.only("yes | head -c 40000000; echo end");
-    let (_, shown) = world.build(With::default());
+    let (built, shown) = world.build(With::default());
+    built.unwrap();
     assert!(shown.bytes < 33 << 20, "{}", shown.bytes);
     assert!(
         shown.text.contains("# Image of"),

@@ -42,7 +42,7 @@ pub(crate) fn script(path: &Path, text: &str) {
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
-fn sources(world: &World) -> Sources {
+pub(crate) fn sources(world: &World) -> Sources {
     Sources {
         client: Client::for_others(Reach::default()),
         installed: world.builder.buildpacks.clone(),
@@ -257,6 +257,8 @@ fn a_push_heeds_project_toml(world: &World) {
             env: &BTreeMap::from([("SET".to_owned(), "by config\n".to_owned())]),
             source_version: None,
             clear_cache: false,
+            keep_image: true,
+            failed: None,
             cancel: Arc::default(),
         };
         let built = world

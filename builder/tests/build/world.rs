@@ -53,6 +53,7 @@ pub(crate) struct With {
     pub(crate) previous: Option<Digest>,
     pub(crate) env: BTreeMap<String, String>,
     pub(crate) clear_cache: bool,
+    pub(crate) failed: Option<PathBuf>,
     /// Cancels when a line holds this.
     pub(crate) cancel_at: Option<&'static str>,
 }
@@ -75,7 +76,8 @@ impl World {
                     cpu_milli: None,
                     processes: Some(200),
                 },
-                wall_time_max: Duration::from_secs(60),
+                // Some builds write much, on machines that do much else.
+                wall_time_max: Duration::from_secs(600),
             },
             cache: dir.join("cache"),
             dir,
@@ -149,6 +151,8 @@ impl World {
             env: &with.env,
             source_version: Some("c0ffee".to_owned()),
             clear_cache: with.clear_cache,
+            keep_image: true,
+            failed: with.failed.as_deref(),
             cancel,
         };
         let built = self.builder.build(request, &mut shown);

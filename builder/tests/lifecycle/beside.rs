@@ -23,7 +23,7 @@ pub(crate) const CASES: &[Case] = &[
 ];
 
 /// Where its programs are; `None`, said once, when it is not installed.
-fn reference() -> Option<PathBuf> {
+pub(crate) fn reference() -> Option<PathBuf> {
     let dir = std::env::var_os("SLIPWAY_LIFECYCLE").map(PathBuf::from);
     if dir.is_none() {
         println!("SLIPWAY_LIFECYCLE is not set: nothing is compared to the reference lifecycle");

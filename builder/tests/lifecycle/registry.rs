@@ -232,7 +232,7 @@ fn rebase(world: &World) {
 
 /// In the registry already, where it takes no way over us.
 fn mounted(world: &World) {
-    world.run_image_of(RUN, "12", "noise", noise().into());
+    world.run_image_of(RUN, "noise", noise().into(), |_| {});
     let mut remote = Remote::new(world);
     buildpack(world, "");
     let wire = Wire::to(remote.registry.port, CUT_BYTES, 1);

@@ -202,11 +202,23 @@ impl World {
     }
 
     pub(crate) fn run_image(&self, name: &str, version: &str, text: &str) {
-        self.run_image_of(name, version, text, text.as_bytes().into());
+        self.run_image_with(name, text, |config| {
+            config["config"]["Labels"]["io.buildpacks.base.distro.version"] = version.into();
+        });
     }
 
-    /// One layer with `etc/<text>` on Debian of `version`.
-    pub(crate) fn run_image_of(&self, name: &str, version: &str, text: &str, content: Arc<[u8]>) {
+    /// One layer with `etc/<text>`, on Debian 12 unless that is edited.
+    pub(crate) fn run_image_with(&self, name: &str, text: &str, edit: impl FnOnce(&mut Value)) {
+        self.run_image_of(name, text, text.as_bytes().into(), edit);
+    }
+
+    pub(crate) fn run_image_of(
+        &self,
+        name: &str,
+        text: &str,
+        content: Arc<[u8]>,
+        edit: impl FnOnce(&mut Value),
+    ) {
         let dir = self.path("oci").join(name.replace(':', "/"));
         _ = fs::remove_dir_all(&dir);
         let layout = Layout::create(&dir).unwrap();
@@ -217,18 +229,19 @@ impl World {
         let mut bytes = Vec::new();
         let blob = plan.write_gzip(&mut bytes).unwrap();
         let layer = layout.put(OCI_LAYER_GZIP, &bytes).unwrap();
-        let config = json!({
+        let mut config = json!({
             "architecture": "amd64", "os": "linux", "created": "2020-01-01T00:00:00Z",
             "config": {
                 "Env": ["PATH=/usr/bin:/bin", "X=1"], "User": "1234:4321", "Cmd": ["sh"],
                 "Labels": {
-                    "io.buildpacks.base.distro.name": "debian", "io.buildpacks.base.distro.version": version,
+                    "io.buildpacks.base.distro.name": "debian", "io.buildpacks.base.distro.version": "12",
                     "io.buildpacks.stack.id": "stack", "kept": text,
                 },
             },
             "history": [{ "created_by": "nothing", "empty_layer": true }, { "created_by": text }],
             "rootfs": { "type": "layers", "diff_ids": [blob.diff_id] },
         });
+        edit(&mut config);
         let config = layout
             .put(OCI_CONFIG, config.to_string().as_bytes())
             .unwrap();

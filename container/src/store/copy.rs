@@ -27,7 +27,17 @@ const SANDBOX: Owner = Owner {
 /// While it is there, no process removes an image or a layer. The kernel gives it back, also after a crash.
 #[derive(Debug)]
 pub struct Kept {
-    _lock: File,
+    _lock: Locked,
+}
+
+/// Given up by name, not by closing: a process that is being forked at this moment has the descriptor for a while, too.
+#[derive(Debug)]
+pub(super) struct Locked(File);
+
+impl Drop for Locked {
+    fn drop(&mut self) {
+        _ = flock(&self.0, FlockOperation::Unlock);
+    }
 }
 
 impl Store {
@@ -35,15 +45,17 @@ impl Store {
     pub fn keep(&self) -> Result<Kept, StoreError> {
         let root = self.lock_of_removal()?;
         flock(&root, FlockOperation::LockShared).doing("lock", &self.root)?;
-        Ok(Kept { _lock: root })
+        Ok(Kept {
+            _lock: Locked(root),
+        })
     }
 
     /// The turn of whoever removes something.
-    pub(super) fn removing(&self) -> Result<File, StoreError> {
+    pub(super) fn removing(&self) -> Result<Locked, StoreError> {
         let root = self.lock_of_removal()?;
         match flock(&root, FlockOperation::NonBlockingLockExclusive) {
             Err(Errno::WOULDBLOCK) => Err(StoreError::Kept),
-            result => result.doing("lock", &self.root).map(|()| root),
+            result => result.doing("lock", &self.root).map(|()| Locked(root)),
         }
     }
 

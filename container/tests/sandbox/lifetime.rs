@@ -126,6 +126,9 @@ pub(crate) fn slipway_killed(world: &World) {
     starter.wait().unwrap();
     bound.wait().unwrap();
     assert!(adopt(0).is_none() && adopt(2).is_some());
+    until("its trap is set", || {
+        fs::read_to_string(world.dir.path().join("log")).is_ok_and(|text| text.contains("ready"))
+    });
     detached.terminate().unwrap();
     assert_eq!(detached.wait().unwrap().code, Some(8));
 }
@@ -140,7 +143,7 @@ pub(crate) fn start_both(dir: &Path) {
         .unwrap();
     let (mut sandbox, _, _) = detached(
         &world,
-        "trap 'exit 8' TERM; while :; do sleep 0.05; done",
+        "trap 'exit 8' TERM; echo ready; while :; do sleep 0.05; done",
         1 << 20,
     );
     if let Lifetime::Detached {

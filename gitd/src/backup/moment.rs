@@ -2,7 +2,7 @@
 //! matter are never rewritten where they are: packs and logs are made, appended to and removed, refs are replaced.
 
 use std::{
-    ffi::OsStr,
+    ffi::{OsStr, OsString},
     fs, io,
     path::{Path, PathBuf},
 };
@@ -90,7 +90,7 @@ impl Part<'_> {
     }
 }
 
-fn names(dir: &Path) -> io::Result<Vec<std::ffi::OsString>> {
+fn names(dir: &Path) -> io::Result<Vec<OsString>> {
     let mut names: Vec<_> = fs::read_dir(dir)?
         .map(|entry| entry.map(|entry| entry.file_name()))
         .collect::<Result<_, _>>()?;
@@ -135,12 +135,22 @@ fn link_whole(from: &Path, to: &Path) -> io::Result<()> {
         return link_file(from, to);
     }
     make_alike(from, to)?;
-    for name in names(from)? {
-        if !is_passing(&name) {
-            link_whole(&from.join(&name), &to.join(&name))?;
+    let all = names(from)?;
+    for name in &all {
+        if !is_passing(name) && !is_early(name, &all) {
+            link_whole(&from.join(name), &to.join(name))?;
         }
     }
     Ok(())
+}
+
+/// The index of a pack that came while the folder was being listed, and that no ref of this moment needs.
+fn is_early(name: &OsStr, all: &[OsString]) -> bool {
+    let path = Path::new(name);
+    path.extension() == Some(OsStr::new("idx"))
+        && !all
+            .iter()
+            .any(|other| path.with_extension("pack") == **other)
 }
 
 /// Of a push or a change of refs that is under way.
@@ -197,6 +207,9 @@ mod tests {
         for file in [
             "HEAD",
             "objects/incoming-7-1/x",
+            "objects/pack/pack-1.idx",
+            "objects/pack/pack-2.idx",
+            "objects/pack/pack-2.pack",
             "refs/heads/main",
             "refs/heads/main.lock",
         ] {
@@ -210,6 +223,8 @@ mod tests {
         assert_eq!(names(&to).unwrap(), ["1.git"]);
         let copy = to.join("1.git");
         assert_eq!(names(&copy.join("objects")).unwrap(), ["pack"]);
+        let packs = names(&copy.join("objects/pack")).unwrap();
+        assert_eq!(packs, ["pack-2.idx", "pack-2.pack"]);
         assert_eq!(names(&copy.join("refs/heads")).unwrap(), ["main"]);
         assert_eq!(
             fs::read_to_string(copy.join("refs/heads/main")).unwrap(),

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::{Env, lock};
 use crate::{
     access::Need,
+    deploy::Why,
     errors::{Failure, USAGE},
     output::{self, ago, timestamp},
 };
@@ -172,7 +173,8 @@ impl Rename {
     pub(super) async fn run(self, env: &mut Env<'_>) -> Result<(), Failure> {
         let app = env.ctx.apps.ledger().app(&self.app)?;
         // Behind the deploys that are under way: they know the app by its name.
-        let _turn = env.ctx.queue.app_turn(app.id).await;
+        let closed = env.ctx.queue.close(app.id).await;
+        closed.empty().await;
         env.still_may()?;
         env.ctx
             .apps
@@ -250,8 +252,10 @@ impl Destroy {
             .hint(&format!("Type: apps:destroy {0} --confirm {0}", self.app))
             .status(USAGE));
         }
-        // Behind the deploys of the app that are under way; nothing starts in a repository that goes away.
-        let _turn = env.ctx.queue.app_turn(app.id).await;
+        // Nothing is deployed from a repository that goes away.
+        let closed = env.ctx.queue.close(app.id).await;
+        closed.cancel(&Why::Destroyed(env.caller.user.clone()));
+        closed.empty().await;
         env.still_may()?;
         env.ctx.apps.destroy(&self.app, &env.caller.user).await?;
         env.ctx.remove_files_of(&app).map_err(Failure::ours)?;

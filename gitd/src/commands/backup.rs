@@ -37,7 +37,7 @@ enum Piece {
 
 impl Backup {
     pub(super) async fn run(self, env: &mut Env<'_>) -> Result<(), Failure> {
-        if env.io.tty {
+        if env.io.terminal.is_some() {
             let failure = Failure::new("a backup is no text for a terminal").status(USAGE);
             return Err(failure.hint("Without -t: ssh git@host backup > FILE"));
         }

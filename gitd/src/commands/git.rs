@@ -76,7 +76,8 @@ impl Set {
         }
         let app = env.ctx.apps.ledger().app(&self.app)?;
         // Behind the deploys that are under way: they were decided by the branch as it was.
-        let _turn = env.ctx.queue.app_turn(app.id).await;
+        let closed = env.ctx.queue.close(app.id).await;
+        closed.empty().await;
         env.still_may()?;
         env.ctx.apps.ledger().set_deploy_branch(&self.app, branch)?;
         let app = env.ctx.apps.ledger().app(&self.app)?;

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use clap::{Args, CommandFactory};
 
-use super::{Env, Line};
+use super::{Env, line::Line};
 use crate::errors::{Failure, USAGE};
 
 /// Show the commands, or those of one topic

@@ -127,9 +127,12 @@ pub(super) fn run_line(run: &InstanceStatus) -> String {
     format!("{}: {}\n", line(run).trim_end(), run.command)
 }
 
-pub(super) fn is_run(name: &str) -> bool {
-    name.strip_prefix("run.")
-        .is_some_and(|number| number.len() >= 4)
+/// One that somebody has started: `run.1234`.
+pub(crate) fn is_run(name: &str) -> bool {
+    ["run.", "exec."]
+        .iter()
+        .filter_map(|kind| name.strip_prefix(kind))
+        .any(|number| number.len() >= 4)
 }
 
 impl Scale {

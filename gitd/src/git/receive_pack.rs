@@ -5,7 +5,6 @@
 
 use std::{collections::HashSet, io, time::Duration};
 
-use gix_hash::ObjectId;
 use gix_object::Kind;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
@@ -17,8 +16,8 @@ use super::{
     ingest::{Incoming, IngestError, ingest},
     pkt_line::{self, PktError},
     ref_conflict::Names,
-    refs::RELEASES,
-    report::{self, Answer},
+    refs::is_platforms,
+    report::{self, Answer, Landed},
     sideband,
     update::{self, UpdateError, Updates},
 };
@@ -50,25 +49,22 @@ pub enum Decision {
 
 /// Where pushed refs land: the platform behind one repository.
 pub trait Landing: Send + Sync {
-    /// Held while one push deploys and moves its refs.
-    type Turn: Send;
+    /// The push options, understood.
+    type Options: Send + Sync;
 
-    fn decide(&self, update: &RefUpdate) -> Decision;
+    /// `Err` refuses the push before its pack is looked at: the reason, in one line.
+    fn options(&self, given: &[String]) -> Result<Self::Options, String>;
 
-    /// Waits until no other push to this repository deploys, and says so on `out` if it has to.
-    fn turn(&self, out: &Sideband) -> impl Future<Output = Self::Turn> + Send;
+    fn decide(&self, update: &RefUpdate, options: &Self::Options) -> Decision;
 
-    /// Makes the commit live. `Err` is the reason against it, in one line; the ref stays where it is.
+    /// Makes the commit of the first update live and then moves the refs, all of them or none. `Err` is the reason
+    /// against it, in one line; the refs stay where they are.
     fn deploy(
         &self,
-        commit: ObjectId,
-        git_ref: &str,
-        options: &[String],
+        updates: Vec<RefUpdate>,
+        options: &Self::Options,
         out: &Sideband,
-    ) -> impl Future<Output = Result<(), String>> + Send;
-
-    /// The ref of a deploy has moved.
-    fn settled(&self, git_ref: &str, commit: ObjectId) -> impl Future<Output = ()> + Send;
+    ) -> impl Future<Output = Result<Landed, String>> + Send;
 }
 
 /// A push as it ended, for the audit line.
@@ -120,18 +116,27 @@ where
     } else {
         (Sideband::silent(), Output::Plain(output))
     };
-    let mut push = Push {
-        repo,
-        landing,
-        limits,
-        gone,
-        updates: &updates,
-        options: &options,
-        out: &out,
+    let (unpack, answers) = match landing.options(&options) {
+        Ok(options) => {
+            let push = Push {
+                repo,
+                landing,
+                limits,
+                gone,
+                updates: &updates,
+                options,
+                out: &out,
+            };
+            push.run(input).await
+        }
+        Err(reason) => {
+            drain(input).await;
+            (Ok(()), refuse_all(&updates, &reason))
+        }
     };
-    let (unpack, answers) = push.run(input).await;
-    let report = match updates.capabilities.report_status || updates.capabilities.report_status_v2 {
-        true => report::encode(&unpack, &answers),
+    let v2 = updates.capabilities.report_status_v2;
+    let report = match updates.capabilities.report_status || v2 {
+        true => report::encode(&unpack, &answers, v2),
         false => Vec::new(),
     };
     let max = if gone.is_set() {
@@ -144,10 +149,18 @@ where
         .map_err(|_| ReceiveError::Gone)??;
     let answers = answers
         .into_iter()
-        .map(|(update, answer)| (update.clone(), answer));
+        .map(|(update, answer)| (update.clone(), moved(answer)));
     Ok(Received {
         updates: answers.collect(),
     })
+}
+
+/// What the records say.
+fn moved(answer: Answer) -> Result<(), String> {
+    match answer? {
+        Landed::Moved => Ok(()),
+        Landed::Instead { reason, .. } => Err(reason),
+    }
 }
 
 /// Refs, capabilities and shallow boundaries. Protocol 2 has no push: it is answered like protocol 0.
@@ -155,7 +168,7 @@ fn advertisement(repo: &Repo) -> Result<Vec<u8>, RefError> {
     let capabilities = format!("{CAPABILITIES}{}", env!("CARGO_PKG_VERSION"));
     let mut out = Vec::new();
     let mut refs = repo.refs()?;
-    refs.retain(|(name, _)| !name.starts_with(RELEASES));
+    refs.retain(|(name, _)| !is_platforms(name));
     for (at, (name, id)) in refs.iter().enumerate() {
         let line = match at {
             0 => format!("{id} {name}\0{capabilities}\n"),
@@ -220,20 +233,20 @@ impl<W: AsyncWrite + Unpin> Output<W> {
     }
 }
 
-struct Push<'a, L> {
+struct Push<'a, L: Landing> {
     repo: &'a Repo,
     landing: &'a L,
     limits: &'a Limits,
     gone: &'a Gone,
     updates: &'a Updates,
-    options: &'a [String],
+    options: L::Options,
     out: &'a Sideband,
 }
 
 type Answers<'a> = Vec<(&'a RefUpdate, Answer)>;
 
 impl<'a, L: Landing> Push<'a, L> {
-    async fn run<R>(&mut self, input: R) -> (Answer, Answers<'a>)
+    async fn run<R>(&self, input: R) -> (Result<(), String>, Answers<'a>)
     where
         R: AsyncRead + Unpin + Send + 'static,
     {
@@ -255,7 +268,7 @@ impl<'a, L: Landing> Push<'a, L> {
         {
             tracing::error!(repo = %self.repo.path().display(), %error, "objects cannot be stored");
             let reason = "the server cannot store the objects";
-            return (Err(reason.to_owned()), self.refuse_all(reason));
+            return (Err(reason.to_owned()), refuse_all(self.updates, reason));
         }
         let answers = match self.updates.capabilities.atomic {
             true => self.land_together(decided).await,
@@ -307,7 +320,7 @@ impl<'a, L: Landing> Push<'a, L> {
             let problem = update_problem(update, tip).or_else(conflict);
             let mut decision = match problem {
                 Some(problem) => Decision::Refuse(problem),
-                None => self.landing.decide(update),
+                None => self.landing.decide(update, &self.options),
             };
             if is_new && !matches!(decision, Decision::Refuse(_)) {
                 names.add(update.name.clone());
@@ -337,7 +350,10 @@ impl<'a, L: Landing> Push<'a, L> {
             let answer = match decision {
                 Decision::Refuse(reason) => Err(reason),
                 Decision::Store { hint } => self.store(update, hint),
-                Decision::Deploy => self.deploy(&[update]).await,
+                Decision::Deploy => {
+                    let updates = vec![update.clone()];
+                    self.landing.deploy(updates, &self.options, self.out).await
+                }
             };
             answers.push((update, answer));
         }
@@ -362,12 +378,14 @@ impl<'a, L: Landing> Push<'a, L> {
         let result = match deploy {
             Some(at) => {
                 updates.swap(0, at);
-                self.deploy(&updates).await
+                let updates = updates.into_iter().cloned().collect();
+                self.landing.deploy(updates, &self.options, self.out).await
             }
             None => self
                 .repo
                 .move_refs(&updates)
-                .map_err(|error| reason(&error)),
+                .map(|()| Landed::Moved)
+                .map_err(|error| error.reason()),
         };
         let answer = |(at, (update, _)): (usize, (&'a RefUpdate, Decision))| match &result {
             Err(_) if deploy.is_some_and(|deploy| deploy != at) => (update, Err(ATOMIC.to_owned())),
@@ -379,71 +397,17 @@ impl<'a, L: Landing> Push<'a, L> {
     fn store(&self, update: &RefUpdate, hint: Option<String>) -> Answer {
         self.repo
             .set_ref(&update.name, update.new, update.old)
-            .map_err(|error| reason(&error))?;
+            .map_err(|error| error.reason())?;
         if let Some(hint) = hint {
             self.out.line(&hint);
         }
-        Ok(())
+        Ok(Landed::Moved)
     }
+}
 
-    /// Deploys the first of the updates, then moves all of them.
-    async fn deploy(&self, updates: &[&RefUpdate]) -> Answer {
-        let Some((update, commit)) = updates
-            .first()
-            .and_then(|update| Some((update, update.new?)))
-        else {
-            return Err("there is nothing to deploy".to_owned());
-        };
-        let turn = tokio::select! {
-            turn = self.landing.turn(self.out) => turn,
-            () = self.gone.wait() => return Err("cancelled".to_owned()),
-        };
-        // While this push waited, another one may have deployed.
-        let updates: Vec<RefUpdate> = updates
-            .iter()
-            .map(|update| self.brought_up_to_date(update))
-            .collect::<Result<_, _>>()
-            .map_err(|error| reason(&error))?;
-        self.landing
-            .deploy(commit, &update.name, self.options, self.out)
-            .await?;
-        // The app is live now: whatever else happens, the ref has to say so.
-        let moved = self.repo.move_refs(&updates.iter().collect::<Vec<_>>());
-        if moved.is_ok() {
-            self.landing.settled(&update.name, commit).await;
-        }
-        drop(turn);
-        moved.map_err(|error| reason(&error))
-    }
-
-    /// The update as it is now: a ref that has moved to a commit that the new one builds upon may move on from there;
-    /// anywhere else, the pusher has not seen what would be lost.
-    fn brought_up_to_date(&self, update: &RefUpdate) -> Result<RefUpdate, RefError> {
-        let now = self.repo.read_ref(&update.name)?;
-        let builds_upon = |new, now| self.repo.builds_upon(new, now);
-        let onwards = update
-            .new
-            .zip(now)
-            .is_some_and(|(new, now)| builds_upon(new, now));
-        if now != update.old && !onwards {
-            return Err(RefError::Moved {
-                name: update.name.clone(),
-                now,
-            });
-        }
-        Ok(RefUpdate {
-            old: now,
-            ..update.clone()
-        })
-    }
-
-    fn refuse_all(&self, reason: &str) -> Answers<'a> {
-        self.updates
-            .list
-            .iter()
-            .map(|update| (update, Err(reason.to_owned())))
-            .collect()
-    }
+fn refuse_all<'a>(updates: &'a Updates, reason: &str) -> Answers<'a> {
+    let refuse = |update| (update, Err(reason.to_owned()));
+    updates.list.iter().map(refuse).collect()
 }
 
 /// Rules of every repository. `tip`: for updates that set the ref, what the new object is, if it is anywhere.
@@ -457,8 +421,8 @@ fn update_problem(update: &RefUpdate, tip: Option<Option<Kind>>) -> Option<Strin
     {
         return Some("invalid ref name".to_owned());
     }
-    if update.name.starts_with(RELEASES) {
-        return Some("releases are made by deploys and cannot be pushed".to_owned());
+    if is_platforms(&update.name) {
+        return Some("releases and builds are made by deploys and cannot be pushed".to_owned());
     }
     if branch.is_some_and(hex) {
         return Some("a branch must not look like a commit id".to_owned());
@@ -473,17 +437,6 @@ fn update_problem(update: &RefUpdate, tip: Option<Option<Kind>>) -> Option<Strin
         }
         _ => None,
     }
-}
-
-/// For the pusher; the causes, if they are ours, go to our log.
-fn reason(error: &RefError) -> String {
-    if let RefError::Read(_) | RefError::Write { .. } = error {
-        tracing::warn!(
-            error = error as &dyn std::error::Error,
-            "a ref was not moved"
-        );
-    }
-    error.to_string()
 }
 
 /// Some clients close when they have sent all, others wait: a short silence is an end as well.
@@ -523,6 +476,7 @@ mod tests {
             Some("commit id"),
         );
         check("refs/heads/-x", None, Some("dash"));
+        check("refs/builds/7", None, Some("cannot be pushed"));
         check("refs/releases/v1", None, Some("cannot be pushed"));
         for bad in [
             "HEAD",

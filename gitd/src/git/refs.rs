@@ -22,6 +22,8 @@ const LOCK_WAIT: Duration = Duration::from_secs(5);
 
 /// Releases by number, as `refs/releases/v7`: written by the platform, seen by who fetches, hidden from who pushes.
 pub(crate) const RELEASES: &str = "refs/releases/";
+/// Commits whose deploy goes on without their pusher, by the number of the build; likewise.
+pub(crate) const BUILDS: &str = "refs/builds/";
 const HEAD: &str = "HEAD";
 
 #[derive(Debug, thiserror::Error)]
@@ -118,8 +120,36 @@ impl Repo {
         }])
     }
 
+    /// Of builds that no longer run. At a start.
+    pub(crate) fn remove_build_refs(&self) -> Result<(), RefError> {
+        let mut refs = self.refs()?;
+        refs.retain(|(name, _)| name.starts_with(BUILDS));
+        for (name, commit) in refs {
+            self.set_ref(&name, None, Some(commit))?;
+        }
+        Ok(())
+    }
+
+    /// The update as it is now: a ref that has moved to a commit that the new one builds upon may move on from there;
+    /// anywhere else, the pusher has not seen what would be lost.
+    pub fn brought_up_to_date(&self, update: &RefUpdate) -> Result<RefUpdate, RefError> {
+        let now = self.read_ref(&update.name)?;
+        let builds_upon = |(new, now)| self.builds_upon(new, now);
+        let onwards = update.new.zip(now).is_some_and(builds_upon);
+        if now != update.old && !onwards {
+            return Err(RefError::Moved {
+                name: update.name.clone(),
+                now,
+            });
+        }
+        Ok(RefUpdate {
+            old: now,
+            ..update.clone()
+        })
+    }
+
     /// Moves all of the refs or, if one is not where its update expects it, none. Durable when it returns.
-    pub(crate) fn move_refs(&self, updates: &[&RefUpdate]) -> Result<(), RefError> {
+    pub fn move_refs(&self, updates: &[&RefUpdate]) -> Result<(), RefError> {
         let edits = updates
             .iter()
             .map(|update| edit(update))
@@ -171,6 +201,23 @@ impl Repo {
         };
         gix_ref::file::Store::at_opts(self.path().to_owned(), HASH, options)
     }
+}
+
+impl RefError {
+    /// For the pusher; the causes, if they are ours, go to our log.
+    pub(crate) fn reason(&self) -> String {
+        if let Self::Read(_) | Self::Write { .. } = self {
+            tracing::warn!(
+                error = self as &dyn std::error::Error,
+                "a ref was not moved"
+            );
+        }
+        self.to_string()
+    }
+}
+
+pub(crate) fn is_platforms(name: &str) -> bool {
+    name.starts_with(RELEASES) || name.starts_with(BUILDS)
 }
 
 fn edit(update: &RefUpdate) -> Result<RefEdit, RefError> {

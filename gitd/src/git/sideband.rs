@@ -17,6 +17,8 @@ use super::{pkt_line, screen::Screen};
 
 /// Unsent text; a client that is further behind misses lines and is told how many.
 const UNSENT_MAX: usize = 4 << 20;
+/// Writers that can wait do so while this much is unsent.
+const UNSENT_ROOM: usize = 64 << 10;
 /// Bursts are collected for this long.
 const COALESCE: Duration = Duration::from_millis(20);
 /// A line without an end is sent after this long: a prompt, a progress dot.
@@ -40,6 +42,7 @@ struct Shared {
     state: Mutex<State>,
     changed: Notify,
     closing: Notify,
+    sent: Notify,
 }
 
 #[derive(Debug)]
@@ -92,6 +95,7 @@ impl Sideband {
                 state: Mutex::new(state),
                 changed: Notify::new(),
                 closing: Notify::new(),
+                sent: Notify::new(),
             }),
         }
     }
@@ -116,8 +120,23 @@ impl Sideband {
         self.write(format!("{text}\n").as_bytes());
     }
 
+    /// Waits until the client has taken nearly all that was written: for writers that can. Nothing of theirs is skipped.
+    pub(crate) async fn room(&self) {
+        loop {
+            let sent = self.shared.sent.notified();
+            tokio::pin!(sent);
+            // Registered before the look at the state, so that nothing falls between.
+            sent.as_mut().enable();
+            if self.state().has_room() {
+                return;
+            }
+            sent.await;
+        }
+    }
+
     fn close(&self) {
         self.state().closed = true;
+        self.shared.sent.notify_waiters();
         self.shared.changed.notify_one();
         self.shared.closing.notify_one();
     }
@@ -143,6 +162,10 @@ impl State {
             self.skipped_lines = 0;
         }
         screen.push(bytes, text);
+    }
+
+    fn has_room(&self) -> bool {
+        self.closed || self.text.len() < UNSENT_ROOM
     }
 
     /// Whole lines only, or all.
@@ -178,6 +201,7 @@ async fn send<W: AsyncWrite + Unpin>(sideband: Sideband, mut output: W) -> io::R
     let result = send_until_closed(&sideband, &mut output).await;
     // The client is gone or wants the report: whatever is written from now on has no reader.
     sideband.state().closed = true;
+    sideband.shared.sent.notify_waiters();
     result.map(|()| output)
 }
 
@@ -205,6 +229,7 @@ async fn send_until_closed(
                 pkt_line::write_band(TEXT, &text, &mut packets);
                 output.write_all(&packets).await?;
                 output.flush().await?;
+                sideband.shared.sent.notify_waiters();
             }
             if closed {
                 return Ok(());
@@ -291,5 +316,27 @@ mod tests {
         let text = String::from_utf8_lossy(&seen);
         assert!(text.contains("lines were skipped"), "told");
         assert!(text.contains("last\n"));
+    }
+
+    #[tokio::test]
+    async fn a_writer_that_waits_for_room_skips_nothing() {
+        let (mut client, server) = duplex(16);
+        let (sideband, sender) = Sideband::start(server, false);
+        let reader = tokio::spawn(async move {
+            let mut seen = Vec::new();
+            client.read_to_end(&mut seen).await.expect("reads");
+            seen
+        });
+        let line = "x".repeat(1023);
+        for _ in 0..1000 {
+            sideband.room().await;
+            sideband.line(&line);
+            assert!(sideband.state().text.len() <= UNSENT_ROOM + 1024);
+        }
+        drop(sender.finish(b"").await.expect("the reader is there"));
+        sideband.room().await;
+        let seen = reader.await.expect("reader");
+        let lines = seen.iter().filter(|&&byte| byte == b'\n').count();
+        assert_eq!(lines, 1000);
     }
 }

@@ -1,7 +1,7 @@
 //! Between a channel and its request: bytes in, bytes out, the exit status, and the news that the client has gone.
 
 use russh::{
-    ChannelMsg, ChannelWriteHalf,
+    ChannelMsg, ChannelWriteHalf, Sig,
     server::{Handle, Msg},
 };
 use tokio::{
@@ -16,6 +16,7 @@ use super::{
     terminal,
 };
 use crate::{
+    client_terminal::{ClientTerminal, RawMode},
     gone::Gone,
     platform::{Caller, Io, Platform},
     request::{Request, RequestError},
@@ -34,7 +35,7 @@ pub(super) struct Job<P> {
     pub(super) write: ChannelWriteHalf<Msg>,
     pub(super) permit: OwnedSemaphorePermit,
     pub(super) git_protocol: Option<String>,
-    pub(super) tty: bool,
+    pub(super) terminal: Option<ClientTerminal>,
     pub(super) gone: Gone,
     pub(super) ending: watch::Receiver<Option<Ending>>,
     pub(super) handle: Handle,
@@ -46,18 +47,23 @@ pub(super) async fn run<P: Platform>(job: Job<P>) {
     let id = write.id();
     let backlog = job.inbox.backlog();
     let (feed, input) = job.inbox.feed();
-    let pump = tokio::spawn(pump(job.inbox, feed, job.gone.clone(), job.ending, job.tty));
+    let raw = job.terminal.as_ref().map(|terminal| terminal.raw.clone());
+    let nature = Nature {
+        line_terminal: raw.clone(),
+        detaches: matches!(job.request, Ok(Request::ReceivePack(_))),
+    };
+    let pump = tokio::spawn(pump(job.inbox, feed, job.gone.clone(), job.ending, nature));
     let stopper = tokio::spawn(stop(job.shared.stopping.clone(), job.gone.clone()));
     let stdout = write.make_writer();
     let io = Io {
         stdin: Box::new(input),
-        stdout: terminal::output(stdout, job.tty),
+        stdout: terminal::output(stdout, raw.clone()),
         // A terminal has one screen.
-        stderr: match job.tty {
-            true => terminal::output(write.make_writer(), true),
-            false => Box::new(write.make_writer_ext(Some(STDERR))),
+        stderr: match raw {
+            Some(_) => terminal::output(write.make_writer(), raw),
+            None => Box::new(write.make_writer_ext(Some(STDERR))),
         },
-        tty: job.tty,
+        terminal: job.terminal,
         gone: Box::pin({
             let gone = job.gone.clone();
             async move { gone.wait().await }
@@ -79,7 +85,18 @@ pub(super) async fn run<P: Platform>(job: Job<P>) {
         _ = stderr.write_all(OVERFLOWED).await;
     }
     // The client may be gone; there is nobody left to tell.
-    _ = job.handle.exit_status_request(id, u32::from(status)).await;
+    _ = job
+        .handle
+        .exit_status_request(id, u32::from(status.code))
+        .await;
+    if let Some(signal) = status.signal.and_then(signal) {
+        // After the status, for those that know only that.
+        let none = String::new;
+        _ = job
+            .handle
+            .exit_signal_request(id, signal, false, none(), none())
+            .await;
+    }
     _ = job.handle.eof(id).await;
     _ = job.handle.close(id).await;
     // russh knows nothing of the channel from here on, and tells nobody of what the client still sends or that it closes.
@@ -92,22 +109,56 @@ async fn stop(mut stopping: watch::Receiver<bool>, gone: Gone) {
     gone.set();
 }
 
+/// What a request makes of its input and its client.
+struct Nature {
+    /// It is typed at a terminal; while that is not raw, control characters are ours.
+    line_terminal: Option<RawMode>,
+    /// Goes on when the connection was lost without anybody's will.
+    detaches: bool,
+}
+
+impl Nature {
+    fn is_typed(&self, data: &[u8], control: u8) -> bool {
+        let cooked = self.line_terminal.as_ref().is_some_and(|raw| !raw.is_on());
+        cooked && data.contains(&control)
+    }
+}
+
+/// Those that have a name in RFC 4254 6.10.
+fn signal(number: i32) -> Option<Sig> {
+    Some(match number {
+        1 => Sig::HUP,
+        2 => Sig::INT,
+        3 => Sig::QUIT,
+        4 => Sig::ILL,
+        6 => Sig::ABRT,
+        8 => Sig::FPE,
+        9 => Sig::KILL,
+        10 => Sig::USR1,
+        11 => Sig::SEGV,
+        13 => Sig::PIPE,
+        14 => Sig::ALRM,
+        15 => Sig::TERM,
+        _ => return None,
+    })
+}
+
 /// Until the client closes the channel, the connection ends, or more has come than can wait.
 async fn pump(
     mut inbox: Inbox,
     feed: Feed,
     gone: Gone,
     mut ending: watch::Receiver<Option<Ending>>,
-    tty: bool,
+    nature: Nature,
 ) {
     let mut feed = Some(feed);
     while let Some(message) = inbox.wait().await {
         match message {
             ChannelMsg::Data { data } => {
-                if tty && data.contains(&terminal::INTERRUPT) {
+                if nature.is_typed(&data, terminal::INTERRUPT) {
                     gone.set();
                 }
-                let end = tty && data.contains(&terminal::END);
+                let end = nature.is_typed(&data, terminal::END);
                 let wanted = match &feed {
                     Some(feed) => feed.give(data),
                     None => {
@@ -130,7 +181,8 @@ async fn pump(
     }
     // The connection has ended; why decides over what runs.
     let how = ending.wait_for(Option::is_some).await.map(|how| *how);
-    if !matches!(how, Ok(Some(Ending::Lost))) {
-        gone.set();
+    match how {
+        Ok(Some(Ending::Lost)) if nature.detaches => gone.lose(),
+        _ => gone.set(),
     }
 }

@@ -9,6 +9,7 @@ use std::{
     },
 };
 
+use container::WindowSize;
 use russh::{
     Channel, ChannelId, ChannelOpenFailure, ChannelWriteHalf, Pty, Sig,
     keys::{Algorithm, Certificate, HashAlg, PublicKey},
@@ -22,6 +23,7 @@ use super::{
     inflow::{Inbox, Windows},
 };
 use crate::{
+    client_terminal::{self, ClientTerminal, RawMode},
     gone::Gone,
     platform::{Caller, Platform, Proof},
     request::{Request, RequestError},
@@ -33,6 +35,10 @@ pub(super) const CHANNELS_MAX: usize = 10;
 const USER: &str = "git";
 const GIT_PROTOCOL: &str = "GIT_PROTOCOL";
 const GIT_PROTOCOL_MAX: usize = 256;
+/// What clients may say of their terminal, beside LC_*.
+const TERMINAL_ENV: &[&str] = &["LANG", "COLORTERM", "NO_COLOR"];
+const TERMINAL_ENV_MAX: usize = 16;
+const TERMINAL_VALUE_MAX: usize = 128;
 
 pub(super) struct Client<P> {
     shared: Shared<P>,
@@ -59,7 +65,12 @@ enum State {
     /// Open; nothing was asked for yet.
     Open(Box<Open>),
     /// Its request runs.
-    Running(Gone),
+    Running(Running),
+}
+
+struct Running {
+    gone: Gone,
+    size: Option<watch::Sender<WindowSize>>,
 }
 
 struct Open {
@@ -67,7 +78,8 @@ struct Open {
     write: ChannelWriteHalf<Msg>,
     permit: OwnedSemaphorePermit,
     git_protocol: Option<String>,
-    tty: bool,
+    env: Vec<(String, String)>,
+    terminal: Option<(String, WindowSize)>,
 }
 
 impl<P: Platform> Client<P> {
@@ -130,7 +142,7 @@ impl<P: Platform> Client<P> {
         let known = self.known.as_ref();
         let caller = known.and_then(|known| known.again(&*self.shared.platform));
         let (open, caller) = match (self.channels.remove(&id), caller) {
-            (Some(State::Open(open)), Some(caller)) => (open, caller),
+            (Some(State::Open(open)), Some(caller)) => (*open, caller),
             (running, _) => {
                 self.channels.extend(running.map(|running| (id, running)));
                 return session.channel_failure(id);
@@ -139,7 +151,15 @@ impl<P: Platform> Client<P> {
         session.channel_success(id)?;
         tracing::info!(user = caller.user, fingerprint = caller.fingerprint, remote = %caller.remote, "{}", named(&request));
         let gone = Gone::default();
-        self.channels.insert(id, State::Running(gone.clone()));
+        let (size, terminal) = open
+            .terminal
+            .map(|(name, size)| describe(name, size, open.env))
+            .unzip();
+        let running = Running {
+            gone: gone.clone(),
+            size,
+        };
+        self.channels.insert(id, State::Running(running));
         tokio::spawn(channel::run(channel::Job {
             shared: self.shared.clone(),
             caller,
@@ -148,13 +168,37 @@ impl<P: Platform> Client<P> {
             write: open.write,
             permit: open.permit,
             git_protocol: open.git_protocol,
-            tty: open.tty,
+            terminal,
             gone,
             ending: self.ending.clone(),
             handle: session.handle(),
         }));
         Ok(())
     }
+}
+
+fn describe(
+    name: String,
+    size: WindowSize,
+    env: Vec<(String, String)>,
+) -> (watch::Sender<WindowSize>, ClientTerminal) {
+    let (sizes, size) = watch::channel(size);
+    let terminal = ClientTerminal {
+        name,
+        env,
+        size,
+        raw: RawMode::default(),
+    };
+    (sizes, terminal)
+}
+
+fn is_of_terminal(name: &str, value: &str) -> bool {
+    let locale = name
+        .strip_prefix("LC_")
+        .is_some_and(|rest| rest.len() < 32 && rest.chars().all(|c| c.is_ascii_uppercase()));
+    (locale || TERMINAL_ENV.contains(&name))
+        && value.len() <= TERMINAL_VALUE_MAX
+        && value.chars().all(|c| c.is_ascii_graphic())
 }
 
 impl Known {
@@ -261,7 +305,8 @@ impl<P: Platform> Handler for Client<P> {
             write,
             permit,
             git_protocol: None,
-            tty: false,
+            env: Vec::new(),
+            terminal: None,
         };
         self.channels.insert(id, State::Open(Box::new(open)));
         reply.accept().await;
@@ -270,8 +315,8 @@ impl<P: Platform> Handler for Client<P> {
 
     async fn channel_close(&mut self, id: ChannelId, _: &mut Session) -> Result<(), russh::Error> {
         self.windows.close(id);
-        if let Some(State::Running(gone)) = self.channels.remove(&id) {
-            gone.set();
+        if let Some(State::Running(running)) = self.channels.remove(&id) {
+            running.gone.set();
         }
         Ok(())
     }
@@ -291,7 +336,7 @@ impl<P: Platform> Handler for Client<P> {
         Ok(())
     }
 
-    /// Typed values, never exported to a process. What else clients send (LANG, LC_*) is of no use here.
+    /// Known names only: git's protocol, and how to write to the client's terminal.
     async fn env_request(
         &mut self,
         id: ChannelId,
@@ -299,22 +344,25 @@ impl<P: Platform> Handler for Client<P> {
         value: &str,
         session: &mut Session,
     ) -> Result<(), russh::Error> {
-        let known = name == GIT_PROTOCOL && value.len() <= GIT_PROTOCOL_MAX;
-        match self.open_channel(id).filter(|_| known) {
-            Some(open) => {
+        match self.open_channel(id) {
+            Some(open) if name == GIT_PROTOCOL && value.len() <= GIT_PROTOCOL_MAX => {
                 open.git_protocol = Some(value.to_owned());
                 session.channel_success(id)
             }
-            None => session.channel_failure(id),
+            Some(open) if is_of_terminal(name, value) && open.env.len() < TERMINAL_ENV_MAX => {
+                open.env.push((name.to_owned(), value.to_owned()));
+                session.channel_success(id)
+            }
+            _ => session.channel_failure(id),
         }
     }
 
     async fn pty_request(
         &mut self,
         id: ChannelId,
-        _term: &str,
-        _columns: u32,
-        _rows: u32,
+        term: &str,
+        columns: u32,
+        rows: u32,
         _width: u32,
         _height: u32,
         _modes: &[(Pty, u32)],
@@ -322,11 +370,35 @@ impl<P: Platform> Handler for Client<P> {
     ) -> Result<(), russh::Error> {
         match self.open_channel(id) {
             Some(open) => {
-                open.tty = true;
+                let size = client_terminal::size(columns, rows);
+                open.terminal = Some((client_terminal::name(term), size));
                 session.channel_success(id)
             }
             None => session.channel_failure(id),
         }
+    }
+
+    async fn window_change_request(
+        &mut self,
+        id: ChannelId,
+        columns: u32,
+        rows: u32,
+        _width: u32,
+        _height: u32,
+        _: &mut Session,
+    ) -> Result<(), russh::Error> {
+        let size = client_terminal::size(columns, rows);
+        match self.channels.get_mut(&id) {
+            Some(State::Open(open)) => {
+                open.terminal.iter_mut().for_each(|(_, now)| *now = size);
+            }
+            // Only the newest counts: a request that is slow to look misses those between.
+            Some(State::Running(running)) => {
+                running.size.iter().for_each(|sizes| _ = sizes.send(size));
+            }
+            None => {}
+        }
+        Ok(())
     }
 
     async fn exec_request(
@@ -352,10 +424,10 @@ impl<P: Platform> Handler for Client<P> {
         signal: Sig,
         _: &mut Session,
     ) -> Result<(), russh::Error> {
-        if let (Some(State::Running(gone)), Sig::INT | Sig::TERM | Sig::HUP | Sig::QUIT) =
+        if let (Some(State::Running(running)), Sig::INT | Sig::TERM | Sig::HUP | Sig::QUIT) =
             (self.channels.get(&id), signal)
         {
-            gone.set();
+            running.gone.set();
         }
         Ok(())
     }

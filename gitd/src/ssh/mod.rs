@@ -117,6 +117,14 @@ impl Server {
         })
     }
 
+    /// How often a silent client is asked for a sign of life; after four without an answer its connection is lost.
+    pub fn with_keepalive(mut self, interval: Duration) -> Self {
+        if let Some(config) = Arc::get_mut(&mut self.config) {
+            config.keepalive_interval = Some(interval);
+        }
+        self
+    }
+
     pub fn with_policy(self, policy: Policy) -> Self {
         Self { policy, ..self }
     }

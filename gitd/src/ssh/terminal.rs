@@ -8,26 +8,30 @@ use std::{
 
 use tokio::io::AsyncWrite;
 
+use crate::client_terminal::RawMode;
+
 /// Ctrl-C and Ctrl-D as a raw terminal sends them.
 pub(super) const INTERRUPT: u8 = 0x03;
 pub(super) const END: u8 = 0x04;
 
 pub(super) fn output(
     output: impl AsyncWrite + Send + Unpin + 'static,
-    tty: bool,
+    terminal: Option<RawMode>,
 ) -> Box<dyn AsyncWrite + Send + Unpin> {
-    match tty {
-        true => Box::new(Terminal {
+    match terminal {
+        Some(raw) => Box::new(Terminal {
             output,
+            raw,
             returned: false,
         }),
-        false => Box::new(output),
+        None => Box::new(output),
     }
 }
 
-/// Writes a carriage return before each newline.
+/// Writes a carriage return before each newline, but in raw mode.
 struct Terminal<W> {
     output: W,
+    raw: RawMode,
     /// The carriage return of the newline to come is out.
     returned: bool,
 }
@@ -39,6 +43,9 @@ impl<W: AsyncWrite + Unpin> AsyncWrite for Terminal<W> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = &mut *self;
+        if this.raw.is_on() {
+            return Pin::new(&mut this.output).poll_write(cx, bytes);
+        }
         if bytes.first() == Some(&b'\n') && !this.returned {
             ready!(Pin::new(&mut this.output).poll_write(cx, b"\r"))?;
             this.returned = true;
@@ -66,19 +73,34 @@ impl<W: AsyncWrite + Unpin> AsyncWrite for Terminal<W> {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt, duplex},
+        sync::watch,
+    };
 
     use super::*;
+    use crate::client_terminal::{ClientTerminal, size};
 
     #[tokio::test]
     async fn newlines_become_new_lines() {
         let (mut client, server) = duplex(1024);
-        let mut out = output(server, true);
+        let (_, size) = watch::channel(size(0, 0));
+        let terminal = ClientTerminal {
+            name: String::new(),
+            env: vec![],
+            size,
+            raw: RawMode::default(),
+        };
+        let mut out = output(server, Some(terminal.raw.clone()));
         out.write_all(b"one\n\ntwo\n").await.expect("room");
         out.write_all(b"\nx").await.expect("room");
+        let raw = terminal.raw();
+        out.write_all(b"\nraw\n").await.expect("room");
+        drop(raw);
+        out.write_all(b"\n").await.expect("room");
         drop(out);
         let mut seen = String::new();
         client.read_to_string(&mut seen).await.expect("text");
-        assert_eq!(seen, "one\r\n\r\ntwo\r\n\r\nx");
+        assert_eq!(seen, "one\r\n\r\ntwo\r\n\r\nx\nraw\n\r\n");
     }
 }

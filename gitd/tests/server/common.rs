@@ -1,26 +1,18 @@
 //! A server with a platform that deploys nothing, and clients: real `git`, real `ssh`.
 
 use std::{
-    collections::HashMap,
     env, fs,
     net::SocketAddr,
     path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
+    process::{Child, Command, Output, Stdio},
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
-use gitd::{
-    Caller, Gone, Io, Platform, Proof, RepoPath, Server,
-    git::{Decision, Landing, Limits, RefUpdate, Repo, Sideband},
-    ssh::Policy,
-};
-use release::Holder;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    runtime::Runtime,
-    sync::{Mutex as AsyncMutex, OwnedMutexGuard, oneshot},
-};
+use gitd::{Server, git::Limits, ssh::Policy};
+use tokio::{runtime::Runtime, sync::oneshot};
+
+use crate::platform::TestPlatform;
 
 /// Longest wait of a test for something that takes milliseconds.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -32,15 +24,6 @@ pub(crate) struct TestServer {
     pub(crate) fingerprints: Vec<String>,
     stop: Option<oneshot::Sender<()>>,
     runtime: Option<Runtime>,
-}
-
-pub(crate) struct TestPlatform {
-    repos: PathBuf,
-    keys: Mutex<HashMap<String, String>>,
-    limits: Limits,
-    queues: Mutex<HashMap<String, Arc<AsyncMutex<()>>>>,
-    /// What happened, in order.
-    pub(crate) events: Mutex<Vec<String>>,
 }
 
 impl TestServer {
@@ -156,6 +139,15 @@ impl TestServer {
         ssh
     }
 
+    /// A connection that others share, and the option of `ssh` that has them do so.
+    pub(crate) fn master(&self) -> (Child, String) {
+        let socket = self.dir.path().join("mux");
+        let control = format!("-oControlPath={}", socket.display());
+        let master = self.ssh(&[&control, "-M", "-N"], &[]).spawn();
+        wait_until("the master is up", || socket.exists());
+        (master.expect("starts"), control)
+    }
+
     pub(crate) fn repo(&self, app: &str) -> PathBuf {
         self.platform.repos.join(format!("{app}.git"))
     }
@@ -207,250 +199,6 @@ impl Drop for TestServer {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_timeout(PATIENCE);
         }
-    }
-}
-
-impl TestPlatform {
-    fn event(&self, event: impl Into<String>) {
-        self.events.lock().expect("events").push(event.into());
-    }
-}
-
-impl Platform for TestPlatform {
-    type Landing = TestLanding;
-
-    fn caller(&self, proof: &Proof, remote: SocketAddr) -> Option<Caller> {
-        let (fingerprint, user) = match proof {
-            Proof::Key(fingerprint) => {
-                let keys = self.keys.lock().expect("keys");
-                (fingerprint, keys.get(fingerprint)?.clone())
-            }
-            Proof::Certificate(certificate) => (
-                &certificate.fingerprint,
-                certificate.principals.first()?.clone(),
-            ),
-        };
-        Some(Caller {
-            holder: Holder::User(user.clone()),
-            user,
-            fingerprint: fingerprint.clone(),
-            remote,
-            admin: true,
-        })
-    }
-
-    fn takes_certificates(&self) -> bool {
-        false
-    }
-
-    fn pushed(&self, caller: &Caller, path: &RepoPath, what: &str, result: Result<(), &str>) {
-        self.event(format!("{} {}: {what}: {result:?}", caller.user, path.0));
-    }
-
-    async fn open(
-        &self,
-        caller: &Caller,
-        path: &RepoPath,
-        gone: &Gone,
-    ) -> Result<(Repo, TestLanding), String> {
-        let name = &path.0;
-        if name.is_empty()
-            || !name
-                .bytes()
-                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
-        {
-            return Err(format!("`{}` is not a valid app name", name.escape_debug()));
-        }
-        let repo = Repo::init(self.repos.join(format!("{name}.git")), "main")
-            .map_err(|error| error.to_string())?;
-        let queue = Arc::clone(
-            self.queues
-                .lock()
-                .expect("queues")
-                .entry(name.clone())
-                .or_default(),
-        );
-        let events = |event: String| self.event(event);
-        events(format!("{} opens {name}", caller.user));
-        Ok((
-            repo.clone(),
-            TestLanding {
-                repo,
-                queue,
-                gone: gone.clone(),
-                exports: self.repos.join(format!("{name}.exports")),
-                log: Mutex::default(),
-            },
-        ))
-    }
-
-    async fn open_to_read(&self, _: &Caller, path: &RepoPath) -> Result<Repo, String> {
-        Repo::open(self.repos.join(format!("{}.git", path.0)))
-            .map_err(|_| format!("there is no app `{}`", path.0.escape_debug()))
-    }
-
-    fn limits(&self) -> &Limits {
-        &self.limits
-    }
-
-    /// `echo WORDS`, `cat`, `status N`, `yes`, `wait`.
-    async fn run(&self, caller: &Caller, words: Vec<String>, mut io: Io) -> u8 {
-        let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        match words.as_slice() {
-            [] => {
-                _ = io
-                    .stdout
-                    .write_all(format!("hello {}\n", caller.user).as_bytes())
-                    .await;
-                0
-            }
-            ["echo", words @ ..] => {
-                _ = io
-                    .stdout
-                    .write_all(format!("{}\n", words.join("|")).as_bytes())
-                    .await;
-                _ = io.stderr.write_all(b"narration\n").await;
-                0
-            }
-            ["cat"] => {
-                _ = tokio::io::copy(&mut io.stdin, &mut io.stdout).await;
-                0
-            }
-            // All its output before it reads: as many bytes as it says.
-            ["talk-then-count", bytes] => {
-                let left: usize = bytes.parse().expect("a number");
-                _ = io.stdout.write_all(&vec![b'y'; left]).await;
-                let read = tokio::io::copy(&mut io.stdin, &mut tokio::io::sink()).await;
-                _ = io
-                    .stderr
-                    .write_all(format!("{}\n", read.unwrap_or(0)).as_bytes())
-                    .await;
-                0
-            }
-            // Reads nothing before the client has gone.
-            ["deaf"] => {
-                self.event("deaf");
-                io.gone.await;
-                0
-            }
-            ["status", code] => code.parse().expect("a number"),
-            ["yes", bytes] => {
-                let mut left: u64 = bytes.parse().expect("a number");
-                let block = vec![b'y'; 64 << 10];
-                while left > 0 {
-                    let length = left.min(block.len() as u64);
-                    if io
-                        .stdout
-                        .write_all(&block[..length as usize])
-                        .await
-                        .is_err()
-                    {
-                        break;
-                    }
-                    left -= length;
-                }
-                0
-            }
-            ["wait"] => {
-                self.event("waiting");
-                let mut byte = [0];
-                tokio::select! {
-                    () = io.gone => self.event("gone"),
-                    _ = io.stdin.read(&mut byte) => self.event("input"),
-                }
-                7
-            }
-            _ => 64,
-        }
-    }
-}
-
-pub(crate) struct TestLanding {
-    repo: Repo,
-    queue: Arc<AsyncMutex<()>>,
-    gone: Gone,
-    exports: PathBuf,
-    log: Mutex<Vec<String>>,
-}
-
-impl Landing for TestLanding {
-    type Turn = OwnedMutexGuard<()>;
-
-    fn decide(&self, update: &RefUpdate) -> Decision {
-        match (update.name.as_str(), update.new) {
-            ("refs/heads/main" | "refs/heads/master", Some(_)) => Decision::Deploy,
-            ("refs/heads/main" | "refs/heads/master", None) => Decision::Refuse(
-                "the deploy branch cannot be deleted; type: apps:destroy".to_owned(),
-            ),
-            (name, Some(_)) if name.starts_with("refs/heads/") => Decision::Store {
-                hint: Some(
-                    "only `main` is deployed; push with: git push <remote> HEAD:main".to_owned(),
-                ),
-            },
-            _ => Decision::Store { hint: None },
-        }
-    }
-
-    async fn turn(&self, out: &Sideband) -> OwnedMutexGuard<()> {
-        if let Ok(turn) = Arc::clone(&self.queue).try_lock_owned() {
-            return turn;
-        }
-        out.line("-----> Waiting for another push");
-        Arc::clone(&self.queue).lock_owned().await
-    }
-
-    /// Push options steer it: `fail=REASON`, `wait` (until the client has gone), `export`.
-    async fn deploy(
-        &self,
-        commit: gix_hash::ObjectId,
-        git_ref: &str,
-        options: &[String],
-        out: &Sideband,
-    ) -> Result<(), String> {
-        let info = self
-            .repo
-            .commit_info(commit)
-            .map_err(|error| error.to_string())?;
-        out.line(&format!(
-            "-----> Deploying {} of {} to {git_ref}",
-            info.subject, info.author
-        ));
-        out.write(b"\x1b[2J\x1b[32mgreen\x1b[0m\n");
-        for option in options {
-            if let Some(reason) = option.strip_prefix("fail=") {
-                out.line(" !     It does not compile");
-                return Err(reason.to_owned());
-            }
-            if option == "wait" {
-                out.line("waiting");
-                self.gone.wait().await;
-                return Err("cancelled".to_owned());
-            }
-            if option == "export" {
-                let target = self.exports.join(commit.to_string());
-                fs::create_dir_all(&target).map_err(|error| error.to_string())?;
-                let repo = self.repo.clone();
-                let exported =
-                    tokio::task::spawn_blocking(move || repo.export(commit, &target)).await;
-                let summary = exported
-                    .map_err(|error| error.to_string())?
-                    .map_err(|error| error.to_string())?;
-                out.line(&format!("{} files, {} bytes", summary.files, summary.bytes));
-            }
-        }
-        out.line("=====> Live");
-        self.log.lock().expect("log").push(git_ref.to_owned());
-        Ok(())
-    }
-
-    async fn settled(&self, git_ref: &str, _: gix_hash::ObjectId) {
-        assert!(
-            self.log
-                .lock()
-                .expect("log")
-                .iter()
-                .any(|deployed| deployed == git_ref)
-        );
     }
 }
 

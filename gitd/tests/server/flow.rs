@@ -28,14 +28,8 @@ fn a_command_may_say_all_before_it_reads_all() {
 #[test]
 fn a_channel_that_nobody_reads_stops_no_other() {
     let server = TestServer::start();
-    let socket = server.dir.path().join("mux");
-    let control = format!("ControlPath={}", socket.display());
-    let mut master = server
-        .ssh(&["-o", &control, "-M", "-N"], &[])
-        .spawn()
-        .expect("starts");
-    wait_until("the master is up", || socket.exists());
-    let client = |words: &[&str]| server.ssh(&["-o", &control], words);
+    let (mut master, control) = server.master();
+    let client = |words: &[&str]| server.ssh(&[&control], words);
     // One does not read its input, one's output is not read.
     let mut deaf = client(&["deaf"])
         .stdin(much(&server))

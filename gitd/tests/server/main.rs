@@ -7,6 +7,7 @@ mod fetch;
 mod flow;
 mod hostile;
 mod pack;
+mod platform;
 mod push;
 mod ref_names;
 mod ssh;

@@ -356,6 +356,38 @@ fn twenty_pushes_at_once_to_one_app_and_to_many() {
     server.check("app1");
 }
 
+/// What a detached push shows.
+#[test]
+fn a_ref_made_in_place_of_another() {
+    let server = TestServer::start();
+    let work = Work::new(&server, "shop");
+    work.commit("first");
+    let (code, said) = work.push(&["-o", "instead=refs/builds/7", "main"]);
+    assert_eq!(code, 0, "{said}");
+    assert!(
+        said.contains("[new reference]") && said.contains("main -> refs/builds/7"),
+        "{said}"
+    );
+    assert_eq!(server.head("shop", "refs/heads/main"), None);
+    let tracking = work.git(&["rev-parse", "-q", "--verify", "slipway/main"]);
+    let (code, _) = outcome(&mut { tracking });
+    assert_eq!(code, 1, "the client does not believe that main has moved");
+
+    let (code, said) = work.push(&["-o", "unknown", "main"]);
+    assert_eq!(code, 1);
+    assert!(
+        said.contains("(push option `unknown` is not known)"),
+        "{said}"
+    );
+    let events = server.events();
+    let recorded = |reason: &str| events.iter().any(|event| event.ends_with(reason));
+    assert!(
+        recorded("Err(\"not yet\")") && recorded("Err(\"push option `unknown` is not known\")"),
+        "the records say what has not moved: {events:?}"
+    );
+    server.check("shop");
+}
+
 #[test]
 fn wrong_names_are_told_before_anything_is_sent() {
     let server = TestServer::start();

@@ -260,15 +260,9 @@ fn a_removed_key_ends_its_connections() {
 #[test]
 fn one_connection_carries_ten_channels_and_no_more() {
     let server = TestServer::start();
-    let socket = server.dir.path().join("mux");
-    let control = format!("ControlPath={}", socket.display());
-    let mut master = server
-        .ssh(&["-o", &control, "-M", "-N"], &[])
-        .spawn()
-        .expect("starts");
-    wait_until("the master is up", || socket.exists());
+    let (mut master, control) = server.master();
     let client = |words: &[&str]| {
-        let mut ssh = server.ssh(&["-o", &control], words);
+        let mut ssh = server.ssh(&[&control], words);
         ssh.stdin(Stdio::piped());
         ssh
     };

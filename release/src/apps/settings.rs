@@ -8,8 +8,15 @@ use tokio::sync::mpsc;
 use super::Apps;
 use crate::{
     App, AppName, BuildpacksEdit, Checks, DeployError, Domain, Event, LedgerError, LimitsSet,
-    ProcessType, Release, RunOptions, detached_run, launch::Launch, one_off,
+    ProcessType, Release, RunOptions, detached_run,
+    entered::{self, Entered},
+    launch::Launch,
+    one_off,
 };
+
+/// Kinds of processes that somebody starts, as in `run.1234`.
+const RUN: &str = "run";
+const EXEC: &str = "exec";
 
 impl Apps {
     /// Its instances, releases and logs go on; its own host is another.
@@ -210,7 +217,7 @@ impl Apps {
     ) -> Result<(String, Process), DeployError> {
         let handle = self.handle(app)?;
         let launch = self.launch_to_run(app)?;
-        let turn = handle.runs.begin(&handle, &launch, &command)?;
+        let turn = (handle.runs).begin(&handle, RUN, launch.release, &command)?;
         one_off::run(&self.world, &launch, command, &options, stdio, turn).await
     }
 
@@ -223,8 +230,34 @@ impl Apps {
     ) -> Result<String, DeployError> {
         let handle = self.handle(app)?;
         let launch = self.launch_to_run(app)?;
-        let turn = handle.runs.begin(&handle, &launch, &command)?;
+        let turn = (handle.runs).begin(&handle, RUN, launch.release, &command)?;
         detached_run::run(&self.world, &launch, command, &options, turn).await
+    }
+
+    /// Starts a process in a live instance, with the environment of its release: in the one called `which`, or the first
+    /// of `web`. It ends with the instance.
+    pub async fn enter(
+        &self,
+        app: &AppName,
+        which: Option<&str>,
+        command: Vec<String>,
+        options: RunOptions,
+        stdio: Stdio,
+        by: &str,
+    ) -> Result<Entered, DeployError> {
+        let handle = self.handle(app)?;
+        let live = entered::choose(&handle.live(), which).cloned();
+        let live = live.ok_or_else(|| DeployError::NoInstance {
+            app: app.clone(),
+            which: which.unwrap_or(ProcessType::WEB).to_owned(),
+        })?;
+        let turn = (handle.runs).begin(&handle, EXEC, live.release, &command)?;
+        let release = self.ledger().release(app, live.release)?;
+        let launch = Launch::of(&handle.app, &release, self.ledger(), &self.store)?;
+        let launch = launch.ok_or_else(|| DeployError::NotDeployed(app.clone()))?;
+        // Not the words: they may hold secrets.
+        self.note(app, &format!("{} entered by user {by}", live.slot));
+        entered::enter(&self.world, launch, live, command, options, stdio, turn).await
     }
 
     /// SIGTERM, and SIGKILL when that does not end it. Returns at once.

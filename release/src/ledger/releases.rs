@@ -10,7 +10,7 @@ use rusqlite::{
 use super::{
     App, Doing as _, Ledger, LedgerError,
     apps::{find, parsed},
-    now,
+    builds, now,
 };
 use crate::{AppName, ConfigVars, ProcessType, ReleaseNumber};
 
@@ -303,8 +303,8 @@ impl Ledger {
             .doing(doing)?;
         transaction
             .execute(
-                "UPDATE builds SET status = 'failed', reason = ?1, ended_at = ?2 WHERE status = 'running'",
-                params![INTERRUPTED, now().cast_signed()],
+                "UPDATE builds SET status = 'failed', reason = ?1, ended_at = ?2 WHERE status IN ('queued', 'running')",
+                params![builds::INTERRUPTED, now().cast_signed()],
             )
             .doing(doing)?;
         transaction.commit().doing(doing)

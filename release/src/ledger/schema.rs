@@ -13,6 +13,7 @@ const MIGRATIONS: &[&str] = &[
     PEOPLE,
     BUILDPACKS,
     "ALTER TABLE apps ADD COLUMN deploy_branch TEXT;",
+    BUILDS_QUEUE,
 ];
 
 /// Apps, releases, builds, and keys that may do everything.
@@ -234,6 +235,31 @@ const BUILDPACKS: &str = "
         buildpack TEXT NOT NULL,
         PRIMARY KEY (app, place)
     ) STRICT, WITHOUT ROWID;
+";
+
+/// Builds that wait for their turn or lose it to another.
+const BUILDS_QUEUE: &str = "
+    ALTER TABLE builds RENAME TO old_builds;
+
+    CREATE TABLE builds (
+        app INTEGER NOT NULL REFERENCES apps (id) ON DELETE CASCADE,
+        number INTEGER NOT NULL,
+        status TEXT NOT NULL
+            CHECK (status IN ('queued', 'running', 'succeeded', 'failed', 'cancelled', 'superseded')),
+        git_commit TEXT NOT NULL,
+        started_by TEXT NOT NULL,
+        started_at INTEGER NOT NULL,
+        running_at INTEGER,
+        ended_at INTEGER,
+        release INTEGER,
+        reason TEXT,
+        PRIMARY KEY (app, number)
+    ) STRICT, WITHOUT ROWID;
+
+    INSERT INTO builds (app, number, status, git_commit, started_by, started_at, running_at, ended_at, release, reason)
+    SELECT app, number, status, git_commit, started_by, started_at, started_at, ended_at, release, reason FROM old_builds;
+
+    DROP TABLE old_builds;
 ";
 
 pub(super) fn migrate(connection: &mut Connection, file: &Path) -> Result<(), LedgerError> {

@@ -8,6 +8,7 @@ use tokio::task::AbortHandle;
 
 use crate::{
     InstanceStatus,
+    entered::Live,
     error::StartError,
     formation::Slot,
     health::LastAnswer,
@@ -60,6 +61,16 @@ impl Instance {
         Some(Endpoint {
             instance: self.record.slot.to_string(),
             address: self.record.address?,
+        })
+    }
+
+    pub(super) fn live(&self) -> Option<Live> {
+        Some(Live {
+            slot: self.record.slot.clone(),
+            release: self.record.release,
+            port: self.record.port,
+            up: self.state == State::Up,
+            process: self.process.clone()?,
         })
     }
 

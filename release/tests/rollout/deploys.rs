@@ -379,6 +379,45 @@ pub(crate) fn cancelled(world: World) {
     assert_eq!(world.get(&app), (200, "one".into()));
 }
 
+/// Whenever it is taken back, the answer is what has become of it.
+pub(crate) fn cancelled_late(world: World) {
+    let app = world.app("shop");
+    world.deploy(&app, &one(&server("one"))).0.unwrap();
+    for (n, told) in ["Created", "Starting", "Up", "Switched"].iter().enumerate() {
+        let candidate = release::Candidate {
+            image: world.image(&one(&server(told))),
+            description: "Deploy".into(),
+            build: None,
+            commit: None,
+            git_ref: None,
+        };
+        let before = world.apps.ledger().app(&app).unwrap().current;
+        let result = world.runtime().block_on(async {
+            let (events, mut seen) = tokio::sync::mpsc::channel(100);
+            let cancelled = async {
+                while let Some(event) = seen.recv().await {
+                    if format!("{event:?}").starts_with(told) {
+                        return;
+                    }
+                }
+            };
+            let apps = &world.apps;
+            apps.deploy_until(&app, candidate, "ann", events, cancelled)
+                .await
+        });
+        let now = world.apps.ledger().app(&app).unwrap().current;
+        match result {
+            Ok(release) => assert_eq!(Some(release.number), now, "{told}"),
+            Err(error) => {
+                assert_eq!(error.to_string(), "cancelled", "{told}");
+                assert_eq!(now, before, "{told}");
+                assert!(n < 3, "too late");
+            }
+        }
+    }
+    assert_eq!(world.get(&app), (200, "Switched".into()));
+}
+
 pub(crate) fn destroyed(world: World) {
     let app = world.app("shop");
     world.deploy(&app, &one(&server("one"))).0.unwrap();

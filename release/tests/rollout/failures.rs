@@ -87,7 +87,7 @@ pub(crate) fn never_binds(world: World) {
     assert!(
         error
             .to_string()
-            .ends_with(&format!("within 3 s; it listens on {other} instead")),
+            .ends_with(&format!("within 8 s; it listens on {other} instead")),
         "{error}"
     );
 }

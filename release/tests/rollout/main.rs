@@ -43,6 +43,10 @@ const CASES: &[Case] = &[
     ("an app without web", deploys::without_web),
     ("one-off processes", deploys::one_off),
     ("a cancelled deploy changes nothing", deploys::cancelled),
+    (
+        "a cancelled_late deploy changes nothing",
+        deploys::cancelled_late,
+    ),
     ("a destroyed app leaves nothing", deploys::destroyed),
     (
         "the router's lines are in the app's log",

@@ -33,7 +33,7 @@ pub(crate) fn detached(world: World) {
     let app = deployed(&world);
     let options = RunOptions {
         env: [("GREETING".parse().unwrap(), "hello there".to_owned())].into(),
-        time_max: None,
+        ..RunOptions::default()
     };
     let name = start(
         &world,
