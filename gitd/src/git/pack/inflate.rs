@@ -1,6 +1,6 @@
 //! zlib streams, one an object.
 
-use std::io::BufRead;
+use std::{io::BufRead, mem};
 
 use flate2::{Decompress, FlushDecompress, Status};
 
@@ -11,12 +11,21 @@ const RESERVED_MAX: usize = 1 << 20;
 /// With this much room behind the end zlib stays in its fast loop up to the last byte; without, small objects never enter it.
 const SLACK: usize = 320;
 
+/// Objects up to this size are unpacked where the last one was, and copied: what is kept has no slack, and the place is hot.
+const SMALL: usize = 8 << 10;
+
 /// Reusable: its state is larger than most objects.
-pub(super) struct Inflater(Decompress);
+pub(super) struct Inflater {
+    state: Decompress,
+    small: Vec<u8>,
+}
 
 impl Inflater {
     pub(super) fn new() -> Self {
-        Self(Decompress::new(true))
+        Self {
+            state: Decompress::new(true),
+            small: Vec::with_capacity(SMALL + SLACK),
+        }
     }
 
     /// Reads one stream, which must unpack to exactly `size` bytes, and not a byte behind it. `spent` is told of every
@@ -27,18 +36,34 @@ impl Inflater {
         size: usize,
         spent: impl Fn(usize) -> Result<(), Problem>,
     ) -> Result<Vec<u8>, Problem> {
-        self.0.reset(true);
-        let mut out = Vec::with_capacity(size.min(RESERVED_MAX) + SLACK);
+        if size > SMALL {
+            let out = Vec::with_capacity(size.min(RESERVED_MAX) + SLACK);
+            return self.inflate_into(out, input, size, spent);
+        }
+        let mut out = mem::take(&mut self.small);
+        out.clear();
+        self.small = self.inflate_into(out, input, size, spent)?;
+        Ok(self.small.as_slice().to_vec())
+    }
+
+    fn inflate_into(
+        &mut self,
+        mut out: Vec<u8>,
+        input: &mut impl BufRead,
+        size: usize,
+        spent: impl Fn(usize) -> Result<(), Problem>,
+    ) -> Result<Vec<u8>, Problem> {
+        self.state.reset(true);
         loop {
-            let (read, written) = (self.0.total_in(), out.len());
+            let (read, written) = (self.state.total_in(), out.len());
             let compressed = input.fill_buf()?;
             let at_end = compressed.is_empty();
             let status = self
-                .0
+                .state
                 .decompress_vec(compressed, &mut out, FlushDecompress::Finish)
                 .map_err(|_| Problem::Inflate)?;
             // Fits: it is at most the length of `compressed`.
-            input.consume((self.0.total_in() - read) as usize);
+            input.consume((self.state.total_in() - read) as usize);
             spent(out.len() - written)?;
             match status {
                 Status::StreamEnd if out.len() == size => return Ok(out),

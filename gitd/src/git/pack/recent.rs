@@ -5,13 +5,13 @@ use std::{
     sync::Arc,
 };
 
-use super::Base;
+use super::{Base, id_hash::IdHash};
 
 /// Bounded by bytes; what was used since it came in is kept for another round.
 pub(super) struct Recent {
     bytes_max: usize,
     bytes: usize,
-    objects: HashMap<Base, Kept>,
+    objects: HashMap<Base, Kept, IdHash>,
     order: VecDeque<Base>,
 }
 
@@ -25,7 +25,7 @@ impl Recent {
         Self {
             bytes_max,
             bytes: 0,
-            objects: HashMap::new(),
+            objects: HashMap::default(),
             order: VecDeque::new(),
         }
     }

@@ -14,6 +14,7 @@ use gix_object::{Find, Kind};
 use super::{
     Base, PackError, Problem, delta,
     entry::{self, Form},
+    id_hash::IdHash,
     index::Row,
     inflate::Inflater,
     inspect::{Inspection, Inspector, Object},
@@ -25,6 +26,8 @@ use crate::git::watch::Watch;
 
 /// Bases at hand. git keeps 96 MiB.
 const RECENT_BYTES: usize = 48 << 20;
+/// git builds no deltas upon smaller objects. Who does finds them in the file.
+const BASE_BYTES_MIN: usize = 50;
 const REREAD_BUFFER: u64 = 64 << 10;
 
 pub(super) struct Unpacker<'a> {
@@ -32,7 +35,7 @@ pub(super) struct Unpacker<'a> {
     watch: &'a Watch,
     entries: Vec<Entry>,
     outside: Vec<Outside>,
-    outside_at: HashMap<ObjectId, u32>,
+    outside_at: HashMap<ObjectId, u32, IdHash>,
     recent: Recent,
     inflater: Inflater,
     waiting: Waiting,
@@ -58,8 +61,8 @@ pub(super) struct Outside {
 /// Deltas that came before their base. Stock git sends none.
 #[derive(Default)]
 struct Waiting {
-    for_entry: HashMap<u32, Vec<u32>>,
-    for_id: HashMap<ObjectId, Vec<u32>>,
+    for_entry: HashMap<u32, Vec<u32>, IdHash>,
+    for_id: HashMap<ObjectId, Vec<u32>, IdHash>,
 }
 
 impl<'a> Unpacker<'a> {
@@ -69,7 +72,7 @@ impl<'a> Unpacker<'a> {
             watch,
             entries: Vec::new(),
             outside: Vec::new(),
-            outside_at: HashMap::new(),
+            outside_at: HashMap::default(),
             recent: Recent::new(RECENT_BYTES),
             inflater: Inflater::new(),
             waiting: Waiting::default(),
@@ -179,7 +182,9 @@ impl<'a> Unpacker<'a> {
     fn whole(&mut self, at: u32, kind: Kind, bytes: Vec<u8>) -> Object {
         let bytes = Arc::new(bytes);
         self.entries[at as usize].kind = Some(kind);
-        self.recent.put(Base::Entry(at), &bytes);
+        if bytes.len() >= BASE_BYTES_MIN {
+            self.recent.put(Base::Entry(at), &bytes);
+        }
         Object { at, kind, bytes }
     }
 
