@@ -46,6 +46,8 @@ pub struct Settings {
     pub deploy_branches: Vec<String>,
     /// Networks that buildpacks are fetched from besides the public internet.
     pub fetch_from: Vec<Network>,
+    /// Of each push.
+    pub limits: Limits,
 }
 
 /// Everything that a push or a command needs.
@@ -57,7 +59,6 @@ pub struct Context {
     pub(crate) sources: Sources,
     pub(crate) queue: Arc<Queue>,
     pub(crate) failed_builds: FailedBuilds,
-    limits: Limits,
     directory: RwLock<Directory>,
 }
 
@@ -80,7 +81,6 @@ impl Context {
             apps,
             builder,
             queue: Queue::new(),
-            limits: Limits::default(),
             directory: RwLock::new(directory),
         })
     }
@@ -409,7 +409,7 @@ impl Platform for Arc<Context> {
     }
 
     fn limits(&self) -> &Limits {
-        &self.limits
+        &self.settings.limits
     }
 
     async fn run(&self, caller: &Caller, words: Vec<String>, io: Io) -> Status {

@@ -84,7 +84,7 @@ pub(crate) struct Incoming {
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum IngestError {
-    #[error("the pack is larger than {} MiB", .0 >> 20)]
+    #[error("the pack is larger than the {} MiB that this server takes", .0 >> 20)]
     TooLarge(u64),
     #[error("the pack has {objects} objects, more than {max}")]
     TooMany { objects: u32, max: u32 },
