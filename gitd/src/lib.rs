@@ -13,6 +13,7 @@ mod access;
 mod app_refs;
 mod context;
 mod dashboard;
+mod disk;
 mod dotenv;
 mod errors;
 mod expiry;
