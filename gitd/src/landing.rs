@@ -186,7 +186,10 @@ impl AppLanding {
 }
 
 /// The last is for this pusher alone; what everybody is told goes into the transcript. Blocking.
-fn enter(ctx: &Arc<Context>, order: Order) -> Result<(Arc<Deploy>, Hold, Option<String>), Refused> {
+pub(crate) fn enter(
+    ctx: &Arc<Context>,
+    order: Order,
+) -> Result<(Arc<Deploy>, Hold, Option<String>), Refused> {
     let (app, options) = (order.app.name.clone(), order.options.clone());
     match ctx.queue.enter(order, |order| begin(ctx, order))? {
         Entered::Shared { deploy, hold } => {
