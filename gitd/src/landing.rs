@@ -61,10 +61,7 @@ impl Landing for AppLanding {
             )),
             (_, None) => Decision::Store { hint: None },
             (false, Some(_)) => {
-                let name = &update.name;
-                let hint = format!(
-                    "{name} is stored and not deployed. To deploy it, push it as {branch}: git push <remote> HEAD:{branch}"
-                );
+                let hint = stored(&update.name, branch);
                 Decision::Store { hint: Some(hint) }
             }
         }
@@ -221,6 +218,18 @@ fn begin(ctx: &Context, order: Order) -> Result<Deploy, release::LedgerError> {
         .build_queued(&app.name, &commit, &order.by)?;
     let transcript = Transcript::begin(ctx.build_log(app.id, build.number));
     Ok(Deploy::new(build.number, order, transcript))
+}
+
+/// Notes and the like are nothing to deploy.
+fn stored(name: &str, branch: &str) -> String {
+    let what = match name.strip_prefix("refs/tags/") {
+        Some(tag) => format!("{tag}^{{}}"),
+        None if name.starts_with("refs/heads/") => "HEAD".to_owned(),
+        None => return format!("{name} is stored and not deployed."),
+    };
+    format!(
+        "{name} is stored and not deployed. To deploy it, push it as {branch}: git push <remote> {what}:{branch}"
+    )
 }
 
 fn waiting(app: &AppName, ahead: &Ahead, options: &PushOptions) -> String {
