@@ -36,7 +36,7 @@ pub(crate) fn build(
     let target = analyzed.target().complete();
     let layers = Untrusted::open(&inputs.layers, &inputs.layers.display().to_string())?;
     remove_sboms(inputs)?;
-    let mut env = env::of_phase();
+    let mut env = env::of_phase(inputs.home.as_deref());
     let mut launch = LaunchMetadata {
         extensions: group.extensions.clone(),
         ..LaunchMetadata::default()
@@ -99,7 +99,7 @@ pub(crate) fn step_of(
     at: &BuildpackId,
 ) -> Result<Option<Step>, Failure> {
     let layers = Untrusted::open(&inputs.layers, &inputs.layers.display().to_string())?;
-    let mut env = env::of_phase();
+    let mut env = env::of_phase(inputs.home.as_deref());
     for member in &group.group {
         let asked = plan.of(Kind::Buildpack, &member.id);
         if member.id == *at {
