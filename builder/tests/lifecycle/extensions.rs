@@ -11,26 +11,14 @@ pub(crate) const CASES: &[Case] = &[
     ("bad extensions", bad),
 ];
 
-fn extension(world: &World, id: &str, detect: &str, generate: &str) {
-    let dir = format!("extensions/{id}/1");
-    world.write(
-        &format!("{dir}/extension.toml"),
-        &format!("api='0.10'\n[extension]\nid='{id}'\nversion='1'\n"),
-    );
-    world.script(&format!("{dir}/bin/detect"), detect);
-    world.script(&format!("{dir}/bin/generate"), generate);
-}
-
 fn prepare(world: &World, generate: &str) {
-    extension(
-        world,
+    world.extension(
         "curl",
         "echo '[[provides]]
 name = \"curl\"' > $2",
         generate,
     );
-    extension(
-        world,
+    world.extension(
         "unused",
         "echo '[[provides]]
 name = \"wget\"' > $2",
@@ -133,8 +121,7 @@ fn bad(world: &World) {
         prepare(world, generate);
         world.run("detector", &[]).failed(code, expected);
     }
-    extension(
-        world,
+    world.extension(
         "curl",
         "echo '[[requires]]
 name = \"x\"' > $2",
