@@ -31,6 +31,8 @@ mod restoring;
 /// That of the registry client's own tests.
 #[path = "../../container/tests/registry/server.rs"]
 mod server;
+#[path = "lifecycle/stand_in.rs"]
+mod stand_in;
 #[path = "lifecycle/table.rs"]
 mod table;
 #[path = "lifecycle/targets.rs"]
@@ -63,7 +65,7 @@ fn main() -> ExitCode {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     let only = std::env::args().nth(1).filter(|arg| !arg.starts_with('-'));
     if rustix::process::geteuid().is_root() {
-        run(as_root::CASES, only.as_deref());
+        run(&[as_root::CASES, stand_in::CASES].concat(), only.as_deref());
         as_ordinary_user(only);
         return ExitCode::SUCCESS;
     }

@@ -305,7 +305,7 @@ impl World {
 }
 
 impl Ran {
-    fn of(output: &Output) -> Self {
+    pub(crate) fn of(output: &Output) -> Self {
         let text = [&output.stdout[..], &output.stderr].concat();
         Self {
             code: output.status.code().unwrap_or(-1),
