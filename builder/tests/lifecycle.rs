@@ -14,6 +14,10 @@ mod analyzing;
 mod as_root;
 #[path = "lifecycle/beside.rs"]
 mod beside;
+#[path = "lifecycle/building.rs"]
+mod building;
+#[path = "lifecycle/choices.rs"]
+mod choices;
 #[path = "lifecycle/detection.rs"]
 mod detection;
 #[path = "lifecycle/exporting.rs"]
@@ -73,7 +77,9 @@ fn main() -> ExitCode {
         analyzing::CASES,
         detection::CASES,
         targets::CASES,
+        building::CASES,
         exporting::CASES,
+        choices::CASES,
         restoring::CASES,
         rebasing::CASES,
         registry::CASES,
