@@ -25,6 +25,7 @@ pub(crate) const CASES: &[Case] = &[
         "as root: one container for all, as Tekton has it",
         all_phases,
     ),
+    ("as root: a registry without TLS, by name", without_tls),
 ];
 
 const SCRIPT: &str = concat!(
@@ -32,11 +33,15 @@ const SCRIPT: &str = concat!(
     "/tests/lifecycle/builder-image.sh"
 );
 
+/// A name of this machine that says nothing of it.
+const NAME: &str = "registry.test";
+
 /// What a container engine does, as far as phases can tell: the image's files over this machine's system, and its user.
 const ENTER: &str = r#"root=$1 user=$2 cwd=$3; shift 3
 for dir in bin lib lib64; do [ -e "$root/$dir" ] || [ -L "$root/$dir" ] || cp -a /$dir "$root/"; done 2>/dev/null
 for dir in usr etc dev proc; do mkdir -p "$root/$dir"; mount --rbind /$dir "$root/$dir"; done
 mkdir -p -m 1777 "$root/tmp"
+[ ! -e "$root/../hosts" ] || mount --bind "$root/../hosts" "$root/etc/hosts"
 exec /usr/sbin/chroot --userspec="$user" --groups= "$root" /usr/bin/env -C "$cwd" "$@""#;
 
 struct Builder<'a> {
@@ -317,4 +322,27 @@ fn all_phases(world: &World) {
     let text = build(&run);
     assert!(text.contains("restored\n"), "{text}");
     builder.starts("app:1");
+}
+
+/// Only a registry that is named as one is spoken to in plain HTTP.
+fn without_tls(world: &World) {
+    let builder = Builder::new(world);
+    world.write("bundle/hosts", &format!("127.0.0.1 localhost {NAME}\n"));
+    let registry = format!("{NAME}:{}", builder.remote.port);
+    let config = "bundle/rootfs/home/.docker/config.json";
+    world.write(config, &world.read(config).replace("127.0.0.1", NAME));
+    let (run, app) = (format!("{registry}/run:1"), format!("{registry}/app:1"));
+    let args = ["-run-image", &run, &app];
+    let env = [("CNB_PLATFORM_API", "0.15"), ("HOME", "/home")];
+    let command = [&["/cnb/lifecycle/creator"][..], &args].concat();
+    let ran = builder.run(&builder.bundle, &command, &env);
+    assert_eq!(ran.code, 32, "{}", ran.text);
+    let insecure = format!("other.test,{registry}");
+    let env = [&env[..], &[("CNB_INSECURE_REGISTRIES", &insecure)]].concat();
+    let ran = builder.run(&builder.bundle, &command, &env);
+    assert_eq!(ran.code, 0, "{}", ran.text);
+    assert_eq!(
+        builder.remote.config("app:1")["config"]["User"],
+        "1234:4321"
+    );
 }

@@ -283,8 +283,10 @@ impl World {
 
     /// Starts a process as in the image: by the launcher that an image gets, on the layers, which still lie here.
     pub(crate) fn launch(&self, name: &str, args: &[&str], env: &[(&str, &str)]) -> Ran {
-        let launcher = self.path("names/image-launcher");
-        if !launcher.exists() {
+        let mut launcher = self.path("names/image-launcher");
+        if let Some(dir) = &self.reference {
+            launcher = dir.join("launcher");
+        } else if !launcher.exists() {
             self.ok("exporter", &[APP]);
             fs::write(&launcher, self.image(APP).file("/cnb/lifecycle/launcher")).unwrap();
             fs::set_permissions(&launcher, fs::Permissions::from_mode(0o755)).unwrap();
