@@ -29,6 +29,8 @@ mod restoring;
 mod server;
 #[path = "lifecycle/table.rs"]
 mod table;
+#[path = "lifecycle/unchanged.rs"]
+mod unchanged;
 #[path = "lifecycle/world.rs"]
 mod world;
 
@@ -62,6 +64,7 @@ fn main() -> ExitCode {
         detection::CASES,
         exporting::CASES,
         restoring::CASES,
+        unchanged::CASES,
         rebasing::CASES,
         registry::CASES,
         extensions::CASES,
