@@ -17,7 +17,7 @@ const FLAGS: &[&str] = &[
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let launcher = Path::new(env!("CARGO_MANIFEST_DIR")).join("../launcher");
+    let launcher = Path::new(&env::var("CARGO_MANIFEST_DIR")?).join("../launcher");
     println!("cargo::rerun-if-changed={}", launcher.display());
     println!("cargo::rerun-if-changed=build.rs");
     let target = env::var("TARGET")?;

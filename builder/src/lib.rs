@@ -257,6 +257,11 @@ pub fn processes(store: &Store, image: &Digest) -> Result<Vec<Process>, BuildErr
     Ok(metadata.processes.iter().map(Process::from).collect())
 }
 
+/// What starts a process type of an image.
+pub fn entrypoint(kind: &str) -> String {
+    format!("{}/{kind}", dirs::PROCESS)
+}
+
 impl From<&launch_metadata::LaunchProcess> for Process {
     fn from(process: &launch_metadata::LaunchProcess) -> Self {
         Self {

@@ -384,6 +384,7 @@ mod tests {
             user: String::new(),
             labels: BTreeMap::from([(LIFECYCLE.to_owned(), text)]),
             layers: vec![],
+            ..ImageConfig::default()
         };
         let read = LifecycleMetadata::of(&image).unwrap();
         assert!(read.buildpack(&id("acme/node")).is_some());

@@ -16,6 +16,7 @@ mod typist;
 mod world;
 
 mod access;
+mod authors;
 mod backups;
 mod clones;
 mod commands;
