@@ -1,54 +1,61 @@
 //! `slipway build DIR`: an app's folder to an image, by the same engine as a push; for authors of buildpacks and for CI.
 
+mod env;
 mod facts;
+mod finish;
 mod printer;
+mod sboms;
+mod shell;
 mod target;
+mod workshop;
 
 use std::{
     collections::BTreeMap,
     error::Error,
-    fs::{self, File},
-    os::unix::fs::PermissionsExt as _,
+    fs,
     path::{Path, PathBuf},
     process::Command,
     sync::{Arc, atomic::AtomicBool},
 };
 
 use builder::{
-    BuildError, Builder, BuildpackId, Output as _, Request, Version,
-    project::Project,
-    provenance::Provenance,
-    sources::{Asked, Set, SourceUri, Sources, Wanted},
+    BuildError, BuildpackId, Output as _, Request, Version, project::Project,
+    provenance::Provenance, sources::Set,
 };
-use container::{
-    Digest, Spawner, Stack, Store,
-    registry::{Client, Credentials, Reference},
-};
-use rustix::fs::{FlockOperation, flock};
+use container::{Digest, Store};
 use serde_json::Value;
 
-use self::{printer::Printer, target::Target};
-use crate::up::{BUILD_LIMITS, BUILD_TIME_MAX};
+use self::{printer::Printer, shell::Failed, target::Target, workshop::Workshop};
+use crate::stack;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The app's folder
     dir: PathBuf,
-    /// Where the image goes: a reference of a registry, or oci:DIR[:TAG]; may be repeated
+    /// Where the image goes: a reference, which is pushed to its registry, or oci:DIR[:TAG]; may be repeated
     #[arg(short, long = "tag", value_name = "TARGET", required = true)]
     tags: Vec<Target>,
     /// A buildpack: an id, a folder, an archive, a git address with #REF, or an image; may be repeated
     #[arg(short, long, value_name = "WHERE")]
     buildpack: Vec<String>,
-    /// An image whose buildpacks and order are used
-    #[arg(short = 'B', long, value_name = "REF", conflicts_with = "buildpack")]
-    builder: Option<Reference>,
-    /// A variable for the buildpacks; may be repeated
-    #[arg(short, long, value_name = "NAME=VALUE")]
-    env: Vec<String>,
-    /// Forget what earlier builds of this folder have kept
+    #[command(flatten)]
+    stack: stack::Choice,
+    #[command(flatten)]
+    env: env::Given,
+    /// What is kept between builds belongs to this name; to the folder when absent
+    #[arg(long, value_name = "NAME")]
+    cache: Option<String>,
+    /// Forget what earlier builds have kept
     #[arg(long)]
     clear_cache: bool,
+    #[command(flatten)]
+    wishes: finish::Wishes,
+    /// Where the bills of materials of the buildpacks are written to, besides into the image
+    #[arg(long, value_name = "DIR")]
+    sbom_output_dir: Option<PathBuf>,
+    /// When the build fails: a shell in it, at the step that failed, with its environment
+    #[arg(long)]
+    shell_on_failure: bool,
     /// A registry that is spoken to in plain HTTP
     #[arg(long, value_name = "HOST")]
     insecure_registry: Vec<String>,
@@ -63,20 +70,18 @@ pub(crate) struct Args {
     data: Option<PathBuf>,
 }
 
-/// What stays when the source has been consumed.
-struct Workshop {
-    data: PathBuf,
-    builder: Builder,
-    sources: Sources,
-    /// One build at a time: opening the store tidies what another would be using.
-    _lock: File,
-}
-
 pub(crate) fn run(args: Args) -> Result<(), Box<dyn Error>> {
     let app = args.dir.canonicalize();
     let app = app.map_err(|error| format!("cannot read {}: {error}", args.dir.display()))?;
+    if args.shell_on_failure {
+        shell::check()?;
+    }
     let started = now()?;
     let workshop = Workshop::open(&args)?;
+    let failed = args
+        .shell_on_failure
+        .then(|| Failed::new(&workshop.builder));
+    let failed = failed.transpose()?;
     let mut output = Printer;
     let source = workshop.copy(&app)?;
     let project = Project::read(&source)?;
@@ -87,12 +92,12 @@ pub(crate) fn run(args: Args) -> Result<(), Box<dyn Error>> {
         ));
     }
     let set = workshop.buildpacks(&args, &project)?;
-    let env = env(&args.env, &project)?;
+    let env = args.env.over(project.env)?;
     if args.explain {
-        explain(set.as_ref(), &env, &mut output);
+        explain(set.as_ref(), args.stack.is_builder(), &env, &mut output);
     }
     let commit = commit(&app);
-    let cache = workshop.cache(&app)?;
+    let cache = workshop.cache(&app, args.cache.as_deref())?;
     let request = Request {
         source,
         cache: &cache.join("layers"),
@@ -101,17 +106,25 @@ pub(crate) fn run(args: Args) -> Result<(), Box<dyn Error>> {
         source_version: commit.clone(),
         clear_cache: args.clear_cache,
         keep_image: true,
-        failed: None,
+        failed: failed.as_ref().map(Failed::dir),
         cancel: Arc::new(AtomicBool::new(false)),
     };
     let previous = request.previous;
     let builder = workshop.builder(set.as_ref());
     let built = builder.build(request, &mut output);
-    if let (Err(error), true) = (&built, args.json) {
-        println!("{}", facts::failure_json(error));
+    if let Err(error) = &built {
+        if args.json {
+            println!("{}", facts::failure_json(error));
+        }
+        if let Some(failed) = &failed {
+            failed.enter(&builder, &env, error, &mut output)?;
+        }
     }
-    let built = built.map_err(words)?;
+    let built = args.wishes.apply(built.map_err(words)?, &builder.store)?;
     fs::write(cache.join("image"), built.image.to_string())?;
+    if let Some(dir) = &args.sbom_output_dir {
+        sboms::write(&builder.store, &built.config, dir)?;
+    }
 
     let layers = facts::layers(&builder.store, &built, previous.as_ref())?;
     let buildpacks = buildpacks(&builder.store, &built.image)?;
@@ -152,113 +165,6 @@ pub(crate) fn run(args: Args) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-impl Workshop {
-    fn open(args: &Args) -> Result<Self, Box<dyn Error>> {
-        let data = args.data.clone().map_or_else(data_default, Ok)?;
-        fs::create_dir_all(&data)?;
-        fs::set_permissions(&data, fs::Permissions::from_mode(0o700))?;
-        let data = data.canonicalize()?;
-        let lock = File::create(data.join("lock"))?;
-        if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
-            eprintln!(
-                "       Another build uses {}; waiting for it to end",
-                data.display()
-            );
-            flock(&lock, FlockOperation::LockExclusive)?;
-        }
-        let store = Store::open(&data.join("store"))?;
-        let (lifecycle, installed) = (data.join("lifecycle"), data.join("buildpacks"));
-        builder::install_lifecycle(&std::env::current_exe()?, &lifecycle)?;
-        buildpacks::install(&installed, Path::new("/cnb/lifecycle/slipway"))?;
-        let credentials = Credentials::from_environment()?;
-        Ok(Self {
-            sources: Sources {
-                client: Client::new(credentials, args.insecure_registry.clone()),
-                installed: installed.clone(),
-            },
-            builder: Builder {
-                stack: Stack::open("host", &store)?,
-                spawner: Arc::new(Spawner::start(Path::new("/proc/self/exe"))?),
-                store,
-                buildpacks: installed,
-                lifecycle,
-                limits: BUILD_LIMITS,
-                wall_time_max: BUILD_TIME_MAX,
-            },
-            data,
-            _lock: lock,
-        })
-    }
-
-    /// The build consumes its source, and the author wants to keep it.
-    fn copy(&self, app: &Path) -> Result<PathBuf, Box<dyn Error>> {
-        if self.data.starts_with(app) {
-            return Err(format!(
-                "{} lies within the app; name another folder with --data",
-                self.data.display()
-            )
-            .into());
-        }
-        let scratch = self.builder.store.scratch()?;
-        let source = scratch.path().join("source");
-        builder::sources::copy(app, &source)?;
-        scratch.keep();
-        Ok(source)
-    }
-
-    /// Those of the command line, else of project.toml; `None`: those that are installed, by their order.
-    fn buildpacks(&self, args: &Args, project: &Project) -> Result<Option<Set>, Box<dyn Error>> {
-        let named = args.buildpack.iter().map(|text| {
-            let uri = SourceUri::parse(text, Some(&std::env::current_dir()?))?;
-            Ok(Wanted::Source(uri))
-        });
-        let named: Vec<Wanted> = named.collect::<Result<_, Box<dyn Error>>>()?;
-        let asked = match &args.builder {
-            Some(image) => Asked::Builder(image.clone()),
-            None if named.is_empty() => project.asked()?,
-            None => Asked::These(named.into()),
-        };
-        Ok(self.sources.gather(&self.builder, &asked)?)
-    }
-
-    fn builder(&self, set: Option<&Set>) -> Builder {
-        let mut builder = self.builder.clone();
-        if let Some(set) = set {
-            builder.buildpacks = set.dir().to_owned();
-        }
-        builder
-    }
-
-    /// One per folder that is built.
-    fn cache(&self, app: &Path) -> Result<PathBuf, Box<dyn Error>> {
-        let name = Digest::of(app.as_os_str().as_encoded_bytes()).hex();
-        let cache = self.data.join("cache").join(name);
-        fs::create_dir_all(&cache)?;
-        Ok(cache)
-    }
-}
-
-fn data_default() -> Result<PathBuf, Box<dyn Error>> {
-    let cache = std::env::var_os("XDG_CACHE_HOME").filter(|dir| !dir.is_empty());
-    let cache = cache.map(PathBuf::from);
-    let cache = cache.or_else(|| Some(std::env::home_dir()?.join(".cache")));
-    Ok(cache
-        .ok_or("there is no home folder; name one with --data DIR")?
-        .join("slipway"))
-}
-
-/// The command line's over project.toml's.
-fn env(given: &[String], project: &Project) -> Result<BTreeMap<String, String>, Box<dyn Error>> {
-    let mut env = project.env.clone();
-    for pair in given {
-        let (name, value) = pair
-            .split_once('=')
-            .ok_or_else(|| format!("`{pair}` is not NAME=VALUE"))?;
-        env.insert(name.to_owned(), value.to_owned());
-    }
-    Ok(env)
-}
-
 /// Of a checkout whose git answers; a folder that is none builds as well.
 fn commit(app: &Path) -> Option<String> {
     let output = Command::new("git")
@@ -274,7 +180,12 @@ fn previous(cache: &Path) -> Option<Digest> {
     fs::read_to_string(cache.join("image")).ok()?.parse().ok()
 }
 
-fn explain(set: Option<&Set>, env: &BTreeMap<String, String>, output: &mut Printer) {
+fn explain(
+    set: Option<&Set>,
+    is_builder: bool,
+    env: &BTreeMap<String, String>,
+    output: &mut Printer,
+) {
     match set {
         Some(set) => {
             output.line("Buildpacks that were asked for, in order:");
@@ -283,7 +194,10 @@ fn explain(set: Option<&Set>, env: &BTreeMap<String, String>, output: &mut Print
                 output.line(&format!("  {} {}{optional}", one.id, one.version));
             }
         }
-        None => output.line("No buildpack was asked for: detection chooses among the bundled ones"),
+        None => output.line(match is_builder {
+            true => "No buildpack was asked for: detection goes by the order of the builder",
+            false => "No buildpack was asked for: detection chooses among the bundled ones",
+        }),
     }
     // Values may be secrets.
     let names: Vec<&str> = env.keys().map(String::as_str).collect();

@@ -7,6 +7,7 @@ mod build;
 mod image;
 mod rest;
 mod stack;
+mod terminal;
 mod up;
 
 use std::process::ExitCode;
@@ -29,7 +30,7 @@ enum Command {
     /// Run everything on this machine
     Up(Box<up::Args>),
     /// Build an app's folder into an image
-    Build(build::Args),
+    Build(Box<build::Args>),
     /// Write everything there is into one file, while it runs
     Backup(backup::Backup),
     /// Make a data folder of a backup
@@ -58,7 +59,7 @@ fn main() -> ExitCode {
     }
     let result = match Args::parse().command {
         Command::Up(args) => up::run(*args),
-        Command::Build(args) => build::run(args),
+        Command::Build(args) => build::run(*args),
         Command::Backup(args) => args.run(),
         Command::Restore(args) => args.run(),
         Command::Image(command) => command.run(),

@@ -7,7 +7,7 @@ use std::{
 
 use container::{
     Stack, Store,
-    registry::{Client, Credentials},
+    registry::Client,
     stack::{Base, ImageSource},
 };
 
@@ -19,7 +19,7 @@ pub(crate) struct Choice {
     #[arg(long, value_name = "REF|DIR", default_value = HOST)]
     stack: String,
     /// A builder image: its buildpacks, their order, and its run image; instead of --stack
-    #[arg(long, value_name = "REF|DIR", conflicts_with = "stack")]
+    #[arg(short = 'B', long, value_name = "REF|DIR", conflicts_with = "stack")]
     builder: Option<ImageSource>,
     /// What instances stand on, where that is another image
     #[arg(long, value_name = "REF|DIR")]
@@ -33,8 +33,18 @@ pub(crate) struct Opened {
 }
 
 impl Choice {
-    /// Images are pulled with the credentials of the docker configuration, once, and kept by their digests below `data`.
-    pub(crate) fn open(&self, store: &Store, data: &Path) -> Result<Opened, Box<dyn Error>> {
+    /// Whether it brings buildpacks, and their order.
+    pub(crate) fn is_builder(&self) -> bool {
+        self.builder.is_some()
+    }
+
+    /// Images are pulled once, and kept by their digests below `data`.
+    pub(crate) fn open(
+        &self,
+        client: &Client,
+        store: &Store,
+        data: &Path,
+    ) -> Result<Opened, Box<dyn Error>> {
         let build = match &self.builder {
             Some(builder) => builder.clone(),
             None if self.stack != HOST => self.stack.parse()?,
@@ -49,10 +59,9 @@ impl Choice {
                 });
             }
         };
-        let client = Client::new(Credentials::from_environment()?, vec![]);
         let kept = data.join("stacks");
         let note = |text: &str| eprintln!("       {text}");
-        let open = |source: &ImageSource| Base::open(source, &client, store, &kept, &note);
+        let open = |source: &ImageSource| Base::open(source, client, store, &kept, &note);
         eprintln!("-----> Stack {build}");
         // What one has found stays while the other is fetched.
         let _hold = store.hold();

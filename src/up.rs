@@ -11,7 +11,12 @@ use std::{
 };
 
 use builder::Builder;
-use container::{Limits, Spawner, Stack, Store, limits::Enforcement, network::Network};
+use container::{
+    Limits, Spawner, Stack, Store,
+    limits::Enforcement,
+    network::Network,
+    registry::{Client, Credentials},
+};
 use gitd::{Context, Server, Settings};
 use release::{Apps, Config};
 use router::{Router, Table};
@@ -120,8 +125,9 @@ async fn serve(args: Args) -> Result<(), Box<dyn Error>> {
 
     let store = Store::open(&data.join("store"))?;
     // Nothing else goes on yet that would have to wait for it.
+    let client = Client::new(Credentials::from_environment()?, vec![]);
     let stack::Opened { stack, buildpacks } =
-        tokio::task::block_in_place(|| args.stack.open(&store, &data))?;
+        tokio::task::block_in_place(|| args.stack.open(&client, &store, &data))?;
     let apps = Apps::start(Config {
         data: data.clone(),
         store: store.clone(),

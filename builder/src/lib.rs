@@ -14,6 +14,7 @@ mod sandboxed;
 mod work;
 
 mod api;
+mod bom;
 pub mod builder_image;
 mod buildpack;
 mod cache;
@@ -28,6 +29,7 @@ mod failure;
 mod files;
 #[doc(hidden)]
 pub mod fuzz;
+mod go_toml;
 mod group;
 mod id;
 mod launch_metadata;
@@ -255,6 +257,11 @@ pub fn processes(store: &Store, image: &Digest) -> Result<Vec<Process>, BuildErr
     let config = store.image(image)?.config;
     let metadata = BuildMetadata::of(&config).ok_or(BuildError::NotBuilt(*image))?;
     Ok(metadata.processes.iter().map(Process::from).collect())
+}
+
+/// What starts a process type of an image.
+pub fn entrypoint(kind: &str) -> String {
+    format!("{}/{kind}", dirs::PROCESS)
 }
 
 impl From<&launch_metadata::LaunchProcess> for Process {

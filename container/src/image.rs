@@ -20,6 +20,8 @@ pub struct ImageConfig {
     pub labels: BTreeMap<String, String>,
     /// From the bottom up. The first belongs to the stack.
     pub layers: Vec<ImageLayer>,
+    /// RFC 3339; the time of images that can be made again, when absent.
+    pub created: Option<String>,
 }
 
 /// One layer of an image and its history line (`created_by`).
@@ -81,14 +83,15 @@ impl ImageConfig {
     }
 
     pub(crate) fn to_json(&self) -> serde_json::Result<Vec<u8>> {
+        let created = self.created.as_deref().unwrap_or(CREATED);
         serde_json::to_vec(&Wire {
             architecture: oci_architecture().to_owned(),
-            created: CREATED.to_owned(),
+            created: created.to_owned(),
             history: self
                 .layers
                 .iter()
                 .map(|layer| WireHistory {
-                    created: CREATED.to_owned(),
+                    created: created.to_owned(),
                     created_by: layer.created_by.clone(),
                 })
                 .collect(),
@@ -130,6 +133,7 @@ impl ImageConfig {
                     created_by,
                 })
                 .collect(),
+            created: Some(wire.created).filter(|created| created != CREATED),
         })
     }
 }

@@ -158,6 +158,15 @@ impl Store {
         Ok(Scratch { path })
     }
 
+    /// Removes all scratch at once, for a program that ends: what is removed later would stay. Nothing may be in use.
+    pub fn clear_scratch(&self) {
+        let left = fs::read_dir(self.root.join("tmp")).into_iter().flatten();
+        for entry in left.flatten() {
+            // What stays goes when the store is opened again.
+            _ = remove_tree(&entry.path());
+        }
+    }
+
     /// Makes `tree` a layer whose content appears at the absolute image path `at`; returns its diffID. Files get the
     /// mtime of the tar, so that a run from the store equals a run from a pulled image.
     pub fn commit_layer(

@@ -329,6 +329,7 @@ fn image(store: &Store, dir: &Path) -> (Digest, ImageConfig) {
         user: "1000:1000".into(),
         labels: [("a".to_owned(), "<b>".to_owned())].into(),
         layers: layers.to_vec(),
+        ..ImageConfig::default()
     };
     (store.put_image(&config).unwrap(), config)
 }

@@ -9,6 +9,9 @@ mod git;
 #[expect(dead_code, reason = "the server uses more of it")]
 #[path = "../../gitd/src/gone.rs"]
 mod gone;
+#[expect(dead_code, reason = "the server uses more of it")]
+#[path = "../../gitd/src/quantity.rs"]
+mod quantity;
 #[path = "../../gitd/src/request.rs"]
 mod request;
 #[path = "../../gitd/src/run_line.rs"]

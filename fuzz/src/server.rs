@@ -12,7 +12,7 @@ use tokio::{
 
 use crate::{
     git::{
-        Decision, Landing, Limits, RefUpdate, Repo, Sideband, Version, receive_pack, upload_pack,
+        Decision, Landed, Landing, Limits, RefUpdate, Repo, Sideband, Version, receive_pack, upload_pack,
     },
     gone::Gone,
     pack::{self, line},
@@ -178,17 +178,17 @@ impl Server {
 struct Stored;
 
 impl Landing for Stored {
-    type Turn = ();
+    type Options = ();
 
-    fn decide(&self, _: &RefUpdate) -> Decision {
-        Decision::Store { hint: None }
-    }
-
-    async fn turn(&self, _: &Sideband) {}
-
-    async fn deploy(&self, _: ObjectId, _: &str, _: &[String], _: &Sideband) -> Result<(), String> {
+    fn options(&self, _: &[String]) -> Result<(), String> {
         Ok(())
     }
 
-    async fn settled(&self, _: &str, _: ObjectId) {}
+    fn decide(&self, _: &RefUpdate, (): &()) -> Decision {
+        Decision::Store { hint: None }
+    }
+
+    async fn deploy(&self, _: Vec<RefUpdate>, (): &(), _: &Sideband) -> Result<Landed, String> {
+        Err("nothing is deployed".to_owned())
+    }
 }

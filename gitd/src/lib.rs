@@ -10,9 +10,11 @@ mod session;
 mod words;
 
 mod access;
+mod app_files;
 mod app_refs;
 mod context;
 mod dashboard;
+mod disk;
 mod dotenv;
 mod errors;
 mod expiry;

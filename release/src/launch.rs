@@ -177,6 +177,7 @@ mod tests {
                 user: String::new(),
                 labels: BTreeMap::new(),
                 layers: vec![],
+                ..ImageConfig::default()
             },
             processes: Processes::new(),
             limits: AppLimits::default(),

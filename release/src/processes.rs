@@ -71,6 +71,7 @@ mod tests {
                 .into_iter()
                 .collect(),
             layers: vec![],
+            ..ImageConfig::default()
         };
         let expected: Option<Processes> = expected.map(|rows| {
             rows.iter()

@@ -40,7 +40,7 @@ def run(options):
     if os.geteuid() != 0 or os.cpu_count() < 2:
         print("Left out: needs root (for a network namespace) and two cores.")
         return
-    build = ["cargo", "build", "--release", "--quiet", "--example", "route"]
+    build = ["cargo", "build", "--release", "--quiet", "-p", "router", "--example", "route"]
     subprocess.run(build, cwd=ROOT, check=True)
     router = options.target / "release/examples/route"
     inside = ["unshare", "-n", sys.executable, "-B", __file__, str(router), str(options.rounds)]
@@ -64,7 +64,7 @@ def inside(router, rounds):
         try:
             children.append(start(1, nginx(folder, "backend", backend(folder))))
             proxies = {
-                "slipway": start(0, [router, f"127.0.0.1:{PORTS['slipway']}", f"{HOST}=127.0.0.1:{BACKEND}"]),
+                "slipway": start(0, [router, f"127.0.0.1:{PORTS['slipway']}", "1", f"{HOST}=127.0.0.1:{BACKEND}"]),
                 "nginx": start(0, nginx(folder, "proxy", NGINX)),
                 "haproxy": start(0, haproxy(folder)),
             }

@@ -16,6 +16,7 @@ mod typist;
 mod world;
 
 mod access;
+mod authors;
 mod backups;
 mod clones;
 mod commands;
@@ -30,8 +31,10 @@ mod ordinary_user;
 mod plan;
 mod pushes;
 mod queue;
+mod rebuild;
 mod restarts;
 mod sessions;
 mod stacks;
 mod terminals;
+mod without_git;
 mod zero_downtime;

@@ -14,6 +14,7 @@ transcripts! {
     logs
     releases
     build
+    build_flags
     buildpacks
     builds
     deploys

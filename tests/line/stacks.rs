@@ -68,7 +68,7 @@ fn on_a_builder_image(user: Option<u32>) {
     assert_eq!(server.get("shop", "/").body, "Hello, world\n");
 }
 
-fn make_images(dir: &Path) {
+pub(crate) fn make_images(dir: &Path) {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/line/stacks.sh");
     let made = Command::new("bash").arg(script).arg(dir).output();
     let made = made.expect("bash starts");

@@ -85,8 +85,8 @@ fn ends_with_the_client(server: &Server, line: &str) {
         assert!(Instant::now() < end, "`{line}` did not start");
         thread::sleep(Duration::from_millis(50));
     }
-    typist.ssh.kill().expect("killed");
-    typist.ssh.wait().expect("ended");
+    typist.program.kill().expect("killed");
+    typist.program.wait().expect("ended");
     let end = Instant::now() + GONE_WITHIN;
     while sleeping(server) > 0 {
         assert!(Instant::now() < end, "`{line}` still runs");

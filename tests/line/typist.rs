@@ -1,9 +1,9 @@
-//! Somebody at a terminal: a pty with `ssh` on it, what is typed, and what has come on the screen.
+//! Somebody at a terminal: a pty with `ssh` or another program on it, what is typed, and what has come on the screen.
 
 use std::{
     io,
     os::{fd::OwnedFd, unix::process::CommandExt},
-    process::{Child, Stdio},
+    process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -20,27 +20,30 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) struct Typist {
     terminal: OwnedFd,
-    pub(crate) ssh: Child,
+    pub(crate) program: Child,
     screen: String,
 }
 
 impl Typist {
-    /// `ssh -tt slipway LINE`, at a terminal of 33 rows and 121 columns.
+    /// `ssh -tt slipway LINE`.
     pub(crate) fn ssh(server: &Server, line: &str) -> Self {
+        let mut command = server.user_command();
+        command
+            .args(["TERM=xterm-256color", "ssh", "-F"])
+            .arg(server.home().join(".ssh/config"))
+            .args(["-tt", "slipway", line]);
+        Self::at(command)
+    }
+
+    /// At a terminal of 33 rows and 121 columns.
+    pub(crate) fn at(mut command: Command) -> Self {
         let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
         let terminal = openpt(flags).expect("a terminal");
         unlockpt(&terminal).expect("a terminal");
         let theirs = ioctl_tiocgptpeer(&terminal, flags).expect("its other side");
         resize(&terminal, 33, 121);
         let stream = || Stdio::from(theirs.try_clone().expect("a copy"));
-        let mut command = server.user_command();
-        command
-            .args(["TERM=xterm-256color", "ssh", "-F"])
-            .arg(server.home().join(".ssh/config"))
-            .args(["-tt", "slipway", line])
-            .stdin(stream())
-            .stdout(stream())
-            .stderr(stream());
+        command.stdin(stream()).stdout(stream()).stderr(stream());
         // SAFETY: only system calls between fork and exec.
         unsafe {
             command.pre_exec(|| {
@@ -48,10 +51,10 @@ impl Typist {
                 Ok(ioctl_tiocsctty(io::stdin())?)
             })
         };
-        let ssh = command.spawn().expect("ssh starts");
+        let program = command.spawn().expect("the program starts");
         Self {
             terminal,
-            ssh,
+            program,
             screen: String::new(),
         }
     }
@@ -77,13 +80,13 @@ impl Typist {
         self.screen.drain(..at + text.len());
     }
 
-    /// To the end of ssh: what came still, and its exit status.
+    /// To the end of the program: what came still, and its exit status.
     pub(crate) fn rest(mut self) -> (String, Option<i32>) {
         let end = Instant::now() + PATIENCE;
         while self.read() {
-            assert!(Instant::now() < end, "ssh still runs: {:?}", self.screen);
+            assert!(Instant::now() < end, "it still runs: {:?}", self.screen);
         }
-        let status = self.ssh.wait().expect("ssh ends");
+        let status = self.program.wait().expect("it ends");
         (std::mem::take(&mut self.screen), status.code())
     }
 
@@ -109,8 +112,8 @@ impl Typist {
 
 impl Drop for Typist {
     fn drop(&mut self) {
-        _ = self.ssh.kill();
-        _ = self.ssh.wait();
+        _ = self.program.kill();
+        _ = self.program.wait();
     }
 }
 

@@ -22,6 +22,7 @@ use crate::{
     api::PLATFORM_NEWEST,
     cache::Cache,
     dirs::{APP, LAYERS, LIFECYCLE, PATH, PROCESS},
+    entrypoint,
     error::{BuildError, Doing as _},
     files::{Entry, Untrusted},
     group::{Group, Member},
@@ -231,7 +232,7 @@ impl Export<'_> {
         layers: Vec<ImageLayer>,
     ) -> ImageConfig {
         let entrypoint = match &launch.default {
-            Some(kind) => format!("{PROCESS}/{kind}"),
+            Some(kind) => entrypoint(kind),
             None => format!("{LIFECYCLE}/launcher"),
         };
         let of_stack = &self.builder.stack.run_env;
@@ -254,6 +255,7 @@ impl Export<'_> {
             user: format!("{SANDBOX_ID}:{SANDBOX_ID}"),
             labels,
             layers,
+            ..ImageConfig::default()
         }
     }
 

@@ -181,6 +181,7 @@ fn buildpackage(world: &World, into: &Path) {
             r#"{"id":"acme/all","version":"1.0"}"#.to_owned(),
         )]),
         layers: vec![layer("acme/one", ""), layer("acme/all", order)],
+        ..ImageConfig::default()
     };
     let image = store.put_image(&config).unwrap();
     Layout::create(into)

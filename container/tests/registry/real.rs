@@ -53,6 +53,7 @@ fn layout(dir: &Path) -> (Layout, Descriptor) {
             layer("small", b"hello"),
             layer("large", &noise(LARGE_BYTES)),
         ],
+        ..ImageConfig::default()
     };
     let image = store.put_image(&config).unwrap();
     let layout = Layout::create(&dir.join("layout")).unwrap();

@@ -6,6 +6,7 @@ use std::{
 };
 
 use super::Limits;
+use crate::quantity::show_bytes;
 
 /// How often somebody has to call [`Watch::tick`].
 pub(super) const TICK: Duration = Duration::from_millis(50);
@@ -25,7 +26,7 @@ pub(super) struct Watch {
 /// Why the work was ended from outside.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub(crate) enum Exceeded {
-    #[error("the pack is larger than the {} MiB that this server takes", .0 >> 20)]
+    #[error("the pack is larger than the {} that this server takes", show_bytes(*.0))]
     PackBytes(u64),
     #[error("the pack unpacks to more than {} MiB", .0 >> 20)]
     UnpackedBytes(u64),

@@ -165,6 +165,7 @@ impl World {
                 user: "1000:1000".into(),
                 labels: BTreeMap::from([("io.buildpacks.build.metadata".into(), metadata)]),
                 layers: layers.to_vec(),
+                ..ImageConfig::default()
             })
             .unwrap()
     }
