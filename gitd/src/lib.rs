@@ -45,5 +45,6 @@ pub use context::{Context, Settings};
 pub use errors::{Failure, chain};
 pub use gone::Gone;
 pub use platform::{Caller, Certificate, Io, Platform, Proof, Status};
+pub use quantity::bytes;
 pub use request::{RepoPath, Request};
 pub use ssh::Server;

@@ -175,7 +175,7 @@ fn phases(_: &World) {
 }
 
 /// Ours, and the reference if there is one.
-fn each_lifecycle<T>(run: impl Fn(Option<std::path::PathBuf>) -> T) -> Vec<T> {
+pub(crate) fn each_lifecycle<T>(run: impl Fn(Option<std::path::PathBuf>) -> T) -> Vec<T> {
     let both = [Some(None), reference().map(Some)];
     both.into_iter().flatten().map(run).collect()
 }
@@ -295,8 +295,10 @@ fn rebases(_: &World) {
     assert!(wrong.is_empty(), "\n{wrong}");
 }
 
-/// A label where the name has dots; empty is absent.
-fn edit(config: &mut Value, fields: &[(&str, &str)]) {
+/// Of an image's configuration: a label where the name has dots; empty is absent.
+pub(crate) type Fields = &'static [(&'static str, &'static str)];
+
+pub(crate) fn edit(config: &mut Value, fields: &[(&str, &str)]) {
     for (name, value) in fields {
         let (holder, value) = match name.contains('.') {
             true => (&mut config["config"]["Labels"], json!(value)),

@@ -10,6 +10,7 @@ mod odd_lines;
 mod pack;
 mod platform;
 mod push;
+mod ref_names;
 mod ssh;
 mod stock;
 mod strangers;
