@@ -10,6 +10,7 @@ mod session;
 mod words;
 
 mod access;
+mod app_files;
 mod app_refs;
 mod context;
 mod dashboard;
@@ -43,5 +44,6 @@ pub use context::{Context, Settings};
 pub use errors::{Failure, chain};
 pub use gone::Gone;
 pub use platform::{Caller, Certificate, Io, Platform, Proof, Status};
+pub use quantity::bytes;
 pub use request::{RepoPath, Request};
 pub use ssh::Server;

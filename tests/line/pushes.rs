@@ -62,6 +62,23 @@ fn a_name_that_no_app_can_have_is_refused_before_anything_is_sent() {
 }
 
 #[test]
+fn a_push_larger_than_the_operator_allows_is_refused() {
+    let server = Server::start_with(None, &["--max-pack-size", "64K"]);
+    server.app("shop", "hello");
+    let commit = "git -C shop add -A && git -C shop commit -qm noise";
+    server
+        .sh(&format!(
+            "head -c 100K /dev/urandom > shop/noise && {commit}"
+        ))
+        .ok();
+    let said = server.push("shop").fails(1);
+    assert!(
+        said.contains("the pack is larger than the 64 KiB that this server takes"),
+        "{said}"
+    );
+}
+
+#[test]
 fn a_stranger_s_key_gets_nowhere() {
     let server = Server::start();
     server.app("shop", "hello");

@@ -9,6 +9,7 @@ mod hostile;
 mod pack;
 mod platform;
 mod push;
+mod ref_names;
 mod ssh;
 mod stock;
 mod strangers;
