@@ -21,6 +21,7 @@ mod privileges;
 mod read_ahead;
 mod run_image;
 mod slices;
+mod tree;
 mod volume_cache;
 
 use std::{path::Path, process::ExitCode};

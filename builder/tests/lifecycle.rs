@@ -41,6 +41,8 @@ mod stand_in;
 mod table;
 #[path = "lifecycle/targets.rs"]
 mod targets;
+#[path = "lifecycle/unchanged.rs"]
+mod unchanged;
 #[path = "lifecycle/world.rs"]
 mod world;
 
@@ -81,6 +83,7 @@ fn main() -> ExitCode {
         exporting::CASES,
         choices::CASES,
         restoring::CASES,
+        unchanged::CASES,
         rebasing::CASES,
         registry::CASES,
         extensions::CASES,

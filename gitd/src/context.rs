@@ -238,9 +238,10 @@ impl Context {
         )
     }
 
-    /// Now and then: what was kept long enough.
+    /// Now and then: what was kept long enough, or takes room that is needed.
     pub fn remove_old_failed_builds(&self) {
         self.failed_builds.remove_old();
+        self.failed_builds.make_room();
     }
 
     /// Repository, build logs, failed build and cache of an app that is gone.

@@ -14,6 +14,7 @@ mod app_files;
 mod app_refs;
 mod context;
 mod dashboard;
+mod disk;
 mod dotenv;
 mod errors;
 mod expiry;

@@ -131,6 +131,7 @@ pub(super) fn export(
             images,
             keeps_history,
             created(inputs),
+            cache.as_ref().map(Cache::records).unwrap_or_default(),
         )?,
         label,
     };
@@ -272,9 +273,7 @@ impl Export<'_> {
         if self.previous.app.is_empty() {
             return Ok(None);
         }
-        let sha = plan
-            .diff_id()
-            .map_err(Failure::io("make a layer of the app"))?;
+        let sha = self.image.diff_id(plan)?;
         Ok(self
             .previous
             .app
@@ -427,14 +426,14 @@ fn layer_metadata(sha: Digest, layer: &LayerToml) -> LayerMetadata {
 }
 
 /// The directory at its place, its parents as they are.
-fn dir_plan(dir: &Path, owner: Owner) -> std::io::Result<Plan> {
+pub(super) fn dir_plan(dir: &Path, owner: Owner) -> std::io::Result<Plan> {
     let mut plan = Plan::default();
     plan.parents(dir)?;
     plan.tree(dir, dir, owner)?;
     Ok(plan)
 }
 
-fn owner(inputs: &Inputs) -> Owner {
+pub(super) fn owner(inputs: &Inputs) -> Owner {
     Owner {
         uid: inputs.uid,
         gid: inputs.gid,

@@ -138,9 +138,14 @@ impl World {
 
     /// Extends the environment only by what is given.
     pub(crate) fn run_with(&self, phase: &str, args: &[&str], env: &[(&str, &str)]) -> Ran {
+        Ran::of(&self.command(phase, args, env).output().unwrap())
+    }
+
+    pub(crate) fn command(&self, phase: &str, args: &[&str], env: &[(&str, &str)]) -> Command {
         let dir = self.reference.clone().unwrap_or_else(|| self.path("names"));
         let at = |name: &str| self.path(name).display().to_string();
-        let output = Command::new(dir.join(phase))
+        let mut command = Command::new(dir.join(phase));
+        command
             .args(args)
             .env_clear()
             .env("PATH", "/usr/bin:/bin")
@@ -170,10 +175,8 @@ impl World {
                 rustix::process::getegid().as_raw().to_string(),
             )
             .envs(env.iter().copied())
-            .current_dir(self.root.path())
-            .output()
-            .unwrap();
-        Ran::of(&output)
+            .current_dir(self.root.path());
+        command
     }
 
     pub(crate) fn run(&self, phase: &str, args: &[&str]) -> Ran {

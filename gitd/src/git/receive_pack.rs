@@ -79,6 +79,8 @@ pub enum ReceiveError {
     Refs(#[from] RefError),
     #[error("the client does not speak the push protocol: {0}")]
     Protocol(String),
+    #[error("the client left without a word")]
+    Left,
     #[error("the client has gone")]
     Gone,
     #[error("the connection broke")]
@@ -102,6 +104,8 @@ where
     output.flush().await?;
     let (updates, options) = match read_updates(&mut input).await {
         Ok(read) => read,
+        // Of its own will, after a look at what we can: it says why itself.
+        Err(ReadError::Pkt(PktError::End)) => return Err(ReceiveError::Left),
         // After the advertisement there is no ERR; the words go where git shows the other side's noise.
         Err(error) => return Err(ReceiveError::Protocol(error.to_string())),
     };
@@ -387,6 +391,13 @@ impl<'a, L: Landing> Push<'a, L> {
                 .map(|()| Landed::Moved)
                 .map_err(|error| error.reason()),
         };
+        if result.is_ok() {
+            let hints = decided.iter().filter_map(|(_, decision)| match decision {
+                Decision::Store { hint } => hint.as_deref(),
+                _ => None,
+            });
+            hints.for_each(|hint| self.out.line(hint));
+        }
         let answer = |(at, (update, _)): (usize, (&'a RefUpdate, Decision))| match &result {
             Err(_) if deploy.is_some_and(|deploy| deploy != at) => (update, Err(ATOMIC.to_owned())),
             result => (update, result.clone()),

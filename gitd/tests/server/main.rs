@@ -6,6 +6,7 @@ mod consolidate;
 mod fetch;
 mod flow;
 mod hostile;
+mod odd_lines;
 mod pack;
 mod platform;
 mod push;

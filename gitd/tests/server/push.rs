@@ -104,7 +104,11 @@ fn an_atomic_push_is_all_or_nothing() {
     let server = TestServer::start();
     let work = Work::new(&server, "shop");
     let first = work.commit("first");
-    assert_eq!(work.push(&["--atomic", "main", "main:side"]).0, 0);
+    let (code, said) = work.push(&["--atomic", "main", "main:side"]);
+    assert!(
+        code == 0 && said.contains("only `main` is deployed"),
+        "{said}"
+    );
     assert_eq!(server.head("shop", "refs/heads/side"), Some(first.clone()));
     work.write("a", "a");
     let second = work.commit("second");
@@ -391,7 +395,9 @@ fn a_ref_made_in_place_of_another() {
 #[test]
 fn wrong_names_are_told_before_anything_is_sent() {
     let server = TestServer::start();
-    for name in ["Shop", "../etc", "a'b", "-x", ""] {
+    let hex = "0123456789abcdef0123456789abcdef01234567";
+    let long = "x".repeat(60_000);
+    for name in ["Shop", "../etc", "a'b", "-x", "", hex, &long] {
         let work = Work::new(&server, "unused");
         work.commit("first");
         work.ok(&[
@@ -408,6 +414,12 @@ fn wrong_names_are_told_before_anything_is_sent() {
             "{name}: {said}"
         );
     }
+    assert!(
+        std::fs::read_dir(&server.platform.repos)
+            .expect("reads")
+            .next()
+            .is_none()
+    );
     let (code, said) = outcome(&mut Work::new(&server, "shop").git(&["ls-remote", "slipway"]));
     assert_eq!(code, 128);
     assert!(
