@@ -120,6 +120,7 @@ impl Client {
             (descriptor, json) = self.manifest(&reference.pinned(chosen.digest))?;
         }
         let manifest = Manifest::parse(&json).map_err(bad)?;
+        manifest.check_layers().map_err(bad)?;
         let config_json =
             self.blob_bytes(&reference.repository, &manifest.config, CONFIG_BYTES_MAX)?;
         Ok(RemoteImage {
