@@ -204,7 +204,7 @@ impl Running {
         let buildpacks = ledger.buildpacks(&app.name)?;
         let buildpacks = buildpacks.iter().map(|text| SourceUri::parse(text, None));
         let buildpacks: Vec<SourceUri> = buildpacks.collect::<Result<_, _>>()?;
-        let cache = self.ctx.cache_dir(app.id);
+        let cache = self.ctx.files.cache(app.id);
         let failed = self.ctx.failed_builds.place(app.id, self.deploy.build);
         let options = self.deploy.order.options.clone();
         let cancel = self.deploy.cancel.flag();

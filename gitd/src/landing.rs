@@ -216,7 +216,7 @@ fn begin(ctx: &Context, order: Order) -> Result<Deploy, release::LedgerError> {
         .apps
         .ledger()
         .build_queued(&app.name, &commit, &order.by)?;
-    let transcript = Transcript::begin(ctx.build_log(app.id, build.number));
+    let transcript = Transcript::begin(ctx.files.build_log(app.id, build.number));
     Ok(Deploy::new(build.number, order, transcript))
 }
 

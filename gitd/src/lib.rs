@@ -10,6 +10,7 @@ mod session;
 mod words;
 
 mod access;
+mod app_files;
 mod app_refs;
 mod context;
 mod dashboard;

@@ -125,7 +125,7 @@ impl Prune {
         let forgotten = ledger.prune_builds(&self.app, self.keep)?;
         for number in &forgotten {
             // One that is gone already is as good.
-            _ = tokio::fs::remove_file(env.ctx.build_log(app.id, *number)).await;
+            _ = tokio::fs::remove_file(env.ctx.files.build_log(app.id, *number)).await;
         }
         if self.json {
             return env.print_json(&forgotten).await;
@@ -159,7 +159,7 @@ fn find(env: &Env<'_>, name: &AppName, number: Option<u64>) -> Result<(App, Buil
 
 /// Streamed: a log can be large, and the client may be slow.
 async fn print_log(env: &mut Env<'_>, app: &App, build: &Build) -> Result<(), Failure> {
-    let path = env.ctx.build_log(app.id, build.number);
+    let path = env.ctx.files.build_log(app.id, build.number);
     let mut file = tokio::fs::File::open(&path).await.map_err(|error| {
         Failure::new(format!(
             "the output of build {} is no longer kept: {error}",
