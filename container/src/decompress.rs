@@ -19,7 +19,7 @@ const BUFFER_BYTES: usize = 128 * 1024;
 /// The uncompressed bytes.
 pub enum Plain<R> {
     Stored(BufReader<R>),
-    Gzip(MultiGzDecoder<BufReader<R>>),
+    Gzip(Box<MultiGzDecoder<BufReader<R>>>),
     Zstd(Box<Frames<R>>),
 }
 
@@ -30,7 +30,7 @@ impl<R: Read> Plain<R> {
         let is_skipped = start.first().is_some_and(|byte| byte >> 4 == 5)
             && start.get(1..4) == Some(&SKIPPED_MAGIC);
         Ok(if start.starts_with(&GZIP_MAGIC) {
-            Self::Gzip(MultiGzDecoder::new(reader))
+            Self::Gzip(Box::new(MultiGzDecoder::new(reader)))
         } else if start.starts_with(&ZSTD_MAGIC) || is_skipped {
             Self::Zstd(Box::new(Frames::new(reader)))
         } else {

@@ -87,8 +87,7 @@ fn bad_input(world: &World) {
     ] {
         let said = attempt(world, &built.image, project, descriptor, detect);
         assert!(said.contains(expected), "{expected}: {said}");
-        let ours = world.store().scratch().unwrap();
-        let ours = ours.path().parent().unwrap().display().to_string();
+        let ours = world.dir.parent().unwrap().display().to_string();
         assert!(!said.contains(&ours), "a folder of ours: {said}");
         world.assert_nothing_left();
         assert_eq!(state(world), before, "{expected}");
