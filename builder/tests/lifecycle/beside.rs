@@ -193,6 +193,11 @@ licenses = [\"MIT\", \"<x>\"]
 size = 3
 [bom.metadata.source]
 \"a key\" = \"<u>\"
+[[bom.metadata.files]]
+name = \"one\"
+[bom.metadata.files.sums]
+sha256 = \"x\"
+[[bom.metadata.files]]
 [[bom]]
 name = \"bare\"' > $1/launch.toml
 echo '[[bom]]
