@@ -1,7 +1,7 @@
 //! What the server works with, and how its door sees it: keys, repositories, commands.
 
 use std::{
-    fs, io,
+    io,
     net::SocketAddr,
     path::PathBuf,
     sync::{Arc, PoisonError, RwLock},
@@ -19,6 +19,7 @@ use tokio::time::timeout;
 use crate::{
     Caller, Gone, Io, Platform, Proof, RepoPath, Status,
     access::{self, Denied, Directory, Need, Pass},
+    app_files::AppFiles,
     commands,
     errors::{chain, one_line},
     failed_builds::FailedBuilds,
@@ -46,6 +47,8 @@ pub struct Settings {
     pub deploy_branches: Vec<String>,
     /// Networks that buildpacks are fetched from besides the public internet.
     pub fetch_from: Vec<Network>,
+    /// Of each push.
+    pub limits: Limits,
 }
 
 /// Everything that a push or a command needs.
@@ -56,8 +59,8 @@ pub struct Context {
     /// Of the buildpacks that apps name: whoever pushes has not been given our credentials.
     pub(crate) sources: Sources,
     pub(crate) queue: Arc<Queue>,
+    pub(crate) files: AppFiles,
     pub(crate) failed_builds: FailedBuilds,
-    limits: Limits,
     directory: RwLock<Directory>,
 }
 
@@ -74,13 +77,13 @@ impl Context {
         };
         let failed = settings.data.join("failed");
         Ok(Self {
+            files: AppFiles::new(settings.data.clone()),
             failed_builds: FailedBuilds::new(failed, Arc::clone(&builder)),
             sources,
             settings,
             apps,
             builder,
             queue: Queue::new(),
-            limits: Limits::default(),
             directory: RwLock::new(directory),
         })
     }
@@ -174,24 +177,27 @@ impl Context {
         }
     }
 
-    /// Finishes what a crash left between a release that is live and its branch, and removes pushes cut off.
+    /// Finishes what a crash left: a release that is live and its branch, pushes cut off, files of apps that are gone.
     pub fn settle(&self) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let ledger = self.apps.ledger();
+        self.files
+            .remove_those_of(|app| ledger.is_gone(app).unwrap_or(false));
         for app in self.apps.ledger().apps()? {
-            if let Ok(repo) = Repo::open(self.repo_dir(app.id)) {
+            if let Ok(repo) = Repo::open(self.files.repo(app.id)) {
                 repo.clean();
                 repo.remove_build_refs()?;
             }
         }
         self.failed_builds.settle();
         for (app, git_ref, commit) in self.apps.ledger().unsettled_refs()? {
-            let repo = Repo::open(self.repo_dir(app.id))?;
+            let repo = Repo::open(self.files.repo(app.id))?;
             let commit = gix_hash::ObjectId::from_hex(commit.as_bytes())?;
             let old = repo.read_ref(&git_ref)?;
             repo.set_ref(&git_ref, Some(commit), old)?;
             self.apps.ledger().ref_settled(&app.name)?;
         }
         for app in self.apps.ledger().apps()? {
-            if let Ok(repo) = Repo::open(self.repo_dir(app.id)) {
+            if let Ok(repo) = Repo::open(self.files.repo(app.id)) {
                 self.write_app_refs(&app, &repo)?;
             }
         }
@@ -232,39 +238,16 @@ impl Context {
         )
     }
 
-    /// Now and then: what was kept long enough.
+    /// Now and then: what was kept long enough, or takes room that is needed.
     pub fn remove_old_failed_builds(&self) {
         self.failed_builds.remove_old();
-    }
-
-    fn repo_dir(&self, app: i64) -> PathBuf {
-        self.settings.data.join("repos").join(format!("{app}.git"))
-    }
-
-    pub(crate) fn build_log(&self, app: i64, number: u64) -> PathBuf {
-        self.settings
-            .data
-            .join("builds")
-            .join(app.to_string())
-            .join(format!("{number}.log"))
-    }
-
-    /// Layers that builds of the app keep from one to the next.
-    pub(crate) fn cache_dir(&self, app: i64) -> PathBuf {
-        self.settings.data.join("cache").join(app.to_string())
+        self.failed_builds.make_room();
     }
 
     /// Repository, build logs, failed build and cache of an app that is gone.
     pub(crate) fn remove_files_of(&self, app: &App) -> io::Result<()> {
         self.failed_builds.forget(app.id);
-        let builds = self.settings.data.join("builds").join(app.id.to_string());
-        for dir in [self.repo_dir(app.id), builds, self.cache_dir(app.id)] {
-            match fs::remove_dir_all(&dir) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
-        }
-        Ok(())
+        self.files.remove(app.id)
     }
 
     /// The app of that name, for a caller who has the role on it.
@@ -339,7 +322,7 @@ impl Context {
     }
 
     pub(crate) fn repo_of(&self, app: &App) -> Result<Repo, String> {
-        let dir = self.repo_dir(app.id);
+        let dir = self.files.repo(app.id);
         let branch = self.deploy_branches(app).first().copied().unwrap_or("main");
         let repo = if dir.exists() {
             Repo::open(dir)
@@ -409,7 +392,7 @@ impl Platform for Arc<Context> {
     }
 
     fn limits(&self) -> &Limits {
-        &self.limits
+        &self.settings.limits
     }
 
     async fn run(&self, caller: &Caller, words: Vec<String>, io: Io) -> Status {

@@ -10,9 +10,11 @@ mod session;
 mod words;
 
 mod access;
+mod app_files;
 mod app_refs;
 mod context;
 mod dashboard;
+mod disk;
 mod dotenv;
 mod errors;
 mod expiry;
@@ -43,5 +45,6 @@ pub use context::{Context, Settings};
 pub use errors::{Failure, chain};
 pub use gone::Gone;
 pub use platform::{Caller, Certificate, Io, Platform, Proof, Status};
+pub use quantity::bytes;
 pub use request::{RepoPath, Request};
 pub use ssh::Server;

@@ -309,6 +309,8 @@ mod tests {
         ));
         let again = world.app("shop");
         assert_ne!(again.id, app.id);
+        let gone = [app.id, again.id, again.id + 1].map(|id| world.ledger.is_gone(id).unwrap());
+        assert_eq!(gone, [true, false, false]);
         assert!(world.ledger.releases(&app.name, 10).unwrap().is_empty());
         assert!(world.ledger.builds(&app.name, 10).unwrap().is_empty());
         assert!(matches!(

@@ -63,6 +63,18 @@ impl Ledger {
             .doing("look the app up")
     }
 
+    /// Whether there was an app with this id, and is no more.
+    pub fn is_gone(&self, id: i64) -> Result<bool, LedgerError> {
+        let given = "SELECT 1 FROM sqlite_sequence WHERE name = 'apps' AND ?1 BETWEEN 1 AND seq";
+        let was_there = self
+            .lock()
+            .query_row(given, [id], |_| Ok(()))
+            .optional()
+            .doing("look the app up")?
+            .is_some();
+        Ok(was_there && self.app_name(id)?.is_none())
+    }
+
     /// Which name the app has by now. `None`: it is gone.
     pub fn app_name(&self, id: i64) -> Result<Option<AppName>, LedgerError> {
         self.lock()
