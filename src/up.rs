@@ -81,6 +81,9 @@ pub(crate) struct Args {
     /// A network, such as 10.0.0.0/8, that buildpacks are fetched from besides the public internet; may be repeated
     #[arg(long, value_name = "NET")]
     fetch_from: Vec<Network>,
+    /// The largest pack that a push may bring
+    #[arg(long, value_name = "SIZE", default_value = "512M", value_parser = pack_size)]
+    max_pack_size: u64,
 }
 
 pub(crate) fn run(args: Args) -> Result<(), Box<dyn Error>> {
@@ -148,6 +151,10 @@ async fn serve(args: Args) -> Result<(), Box<dyn Error>> {
         ssh_port: server.local_addr()?.port(),
         create_on_push: !args.no_create,
         fetch_from: args.fetch_from,
+        limits: gitd::git::Limits {
+            pack_bytes: args.max_pack_size,
+            ..gitd::git::Limits::default()
+        },
         deploy_branches: vec!["main".to_owned(), "master".to_owned()],
     };
     let context = Arc::new(Context::new(settings, apps.clone(), Arc::new(builder))?);
@@ -258,6 +265,10 @@ fn narrate(spawner: &Spawner, server: &Server, context: &Context, made_key: Opti
     eprintln!("       {git} push ssh://git@{domain}:{ssh_port}/hello main");
     eprintln!("-----> To administer it:");
     eprintln!("       {ssh} -p {ssh_port} git@{domain} help");
+}
+
+fn pack_size(text: &str) -> Result<u64, &'static str> {
+    gitd::bytes(text).ok_or("a size is a number with K, M, G or T behind it, as 512M")
 }
 
 pub(crate) fn data_default() -> Result<PathBuf, Box<dyn Error>> {

@@ -24,11 +24,16 @@ const PASSED: &[&[u8]] = &[
     b"no_proxy",
 ];
 
-/// What of our own environment reaches buildpacks.
-pub(crate) fn of_phase() -> Env {
+/// What of our own environment reaches buildpacks; `home`, if it is known, in the place of ours.
+pub(crate) fn of_phase(home: Option<&Path>) -> Env {
     let all = std::env::vars_os().map(|(name, value)| (name.into_vec(), value.into_vec()));
-    all.filter(|(name, _)| PASSED.contains(&name.as_slice()) || PATHS.contains(&name.as_slice()))
-        .collect()
+    let mut env: Env = all
+        .filter(|(name, _)| PASSED.contains(&name.as_slice()) || PATHS.contains(&name.as_slice()))
+        .collect();
+    if let Some(home) = home {
+        set(&mut env, "HOME", home);
+    }
+    env
 }
 
 /// For a command.

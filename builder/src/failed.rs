@@ -97,6 +97,11 @@ impl Builder {
         Ok((process, inside))
     }
 
+    /// What it takes of the disk; what is kept is bounded.
+    pub fn failed_bytes(&self, failed: &Path) -> u64 {
+        trees::bytes(failed, BYTES_MAX)
+    }
+
     /// Gives the disk back. Returns at once.
     pub fn forget_failed(&self, failed: &Path) -> Result<(), BuildError> {
         Ok(trees::discard(&self.store, failed)?)

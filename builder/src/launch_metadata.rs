@@ -1,12 +1,12 @@
 //! `<layers>/config/metadata.toml`: what the launcher needs to know, joined from all buildpacks.
 
-use std::fmt::Write as _;
-
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{
     api::Api,
+    bom::{self, BomEntry},
     files::{BadFile, Untrusted},
+    go_toml::{block, field, list, quote},
     group::Member,
     id::BuildpackId,
     launch_toml::{Label, LaunchToml, Slice, check_type},
@@ -17,10 +17,13 @@ pub(crate) const FILE: &str = "config/metadata.toml";
 /// Since then a command is a list; before, its first word.
 pub(crate) const LISTS: Api = Api::of(10);
 
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 pub(crate) struct LaunchMetadata {
     #[serde(default, rename = "buildpack-default-process-type")]
     pub(crate) default: Option<String>,
+    /// Before Platform API 0.9.
+    #[serde(default)]
+    pub(crate) bom: Vec<BomEntry>,
     #[serde(default)]
     pub(crate) buildpacks: Vec<Member>,
     #[serde(default)]
@@ -120,6 +123,7 @@ impl LaunchMetadata {
             });
         }
         self.processes.sort_by(|a, b| a.kind.cmp(&b.kind));
+        self.bom.extend(bom::of(member, &launch.bom));
         self.labels.extend_from_slice(&launch.labels);
         self.slices.extend_from_slice(&launch.slices);
         self.buildpacks.push(member.clone());
@@ -140,6 +144,7 @@ impl LaunchMetadata {
             let name = "buildpack-default-process-type";
             field(&mut text, "", name, &quote(default));
         }
+        bom::write_toml(&mut text, &self.bom);
         for (name, members) in [
             ("buildpacks", &self.buildpacks),
             ("extensions", &self.extensions),
@@ -212,38 +217,6 @@ impl LaunchProcess {
             field(text, "  ", "exec-env", &list(&self.exec_env));
         }
     }
-}
-
-fn block(text: &mut String, name: &str) {
-    let gap = if text.is_empty() { "" } else { "\n" };
-    _ = writeln!(text, "{gap}[[{name}]]");
-}
-
-fn field(text: &mut String, indent: &str, name: &str, value: &str) {
-    _ = writeln!(text, "{indent}{name} = {value}");
-}
-
-fn list(words: &[String]) -> String {
-    let words: Vec<String> = words.iter().map(|word| quote(word)).collect();
-    format!("[{}]", words.join(", "))
-}
-
-/// A basic string of TOML.
-fn quote(text: &str) -> String {
-    let mut quoted = String::from("\"");
-    for char in text.chars() {
-        match char {
-            '"' => quoted.push_str("\\\""),
-            '\\' => quoted.push_str("\\\\"),
-            '\n' => quoted.push_str("\\n"),
-            '\r' => quoted.push_str("\\r"),
-            '\t' => quoted.push_str("\\t"),
-            char if char.is_control() => _ = write!(quoted, "\\u{:04x}", u32::from(char)),
-            char => quoted.push(char),
-        }
-    }
-    quoted.push('"');
-    quoted
 }
 
 #[cfg(test)]

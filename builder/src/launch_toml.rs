@@ -5,6 +5,7 @@ use toml::Table;
 
 use crate::{
     api::Api,
+    bom::{self, BomEntry},
     files::{BadFile, Untrusted},
 };
 
@@ -15,6 +16,8 @@ const FORBIDDEN: &str = "/><:|&\\";
 
 #[derive(Debug, Default, Deserialize)]
 pub(crate) struct LaunchToml {
+    #[serde(default)]
+    pub(crate) bom: Vec<BomEntry>,
     #[serde(default)]
     pub(crate) labels: Vec<Label>,
     #[serde(default)]
@@ -63,6 +66,8 @@ enum Command {
 #[derive(Debug, Default, Deserialize)]
 pub(crate) struct BuildToml {
     #[serde(default)]
+    pub(crate) bom: Vec<BomEntry>,
+    #[serde(default)]
     unmet: Vec<Unmet>,
 }
 
@@ -88,6 +93,7 @@ impl LaunchToml {
     }
 
     fn check(&self, api: Api) -> Result<(), String> {
+        bom::check(&self.bom)?;
         let defaults = self.processes.iter().filter(|process| process.default);
         if defaults.count() > 1 {
             return Err("more than one process type is the default".to_owned());
@@ -143,11 +149,15 @@ pub(crate) fn check_type(kind: &str) -> Result<(), String> {
 }
 
 impl BuildToml {
-    pub(crate) fn read(layers: &Untrusted, buildpack: &str) -> Result<Vec<String>, BadFile> {
-        let build: Self = layers
-            .toml(&format!("{buildpack}/build.toml"))?
-            .unwrap_or_default();
-        Ok(build.unmet.into_iter().map(|unmet| unmet.name).collect())
+    pub(crate) fn read(layers: &Untrusted, buildpack: &str) -> Result<Self, BadFile> {
+        let path = format!("{buildpack}/build.toml");
+        let build: Self = layers.toml(&path)?.unwrap_or_default();
+        bom::check(&build.bom).map_err(|what| BadFile::new(&layers.shown(&path), what))?;
+        Ok(build)
+    }
+
+    pub(crate) fn unmet(&self) -> Vec<String> {
+        self.unmet.iter().map(|unmet| unmet.name.clone()).collect()
     }
 }
 

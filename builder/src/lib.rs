@@ -14,6 +14,7 @@ mod sandboxed;
 mod work;
 
 mod api;
+mod bom;
 pub mod builder_image;
 mod buildpack;
 mod cache;
@@ -28,6 +29,7 @@ mod failure;
 mod files;
 #[doc(hidden)]
 pub mod fuzz;
+mod go_toml;
 mod group;
 mod id;
 mod launch_metadata;

@@ -21,6 +21,7 @@ mod privileges;
 mod read_ahead;
 mod run_image;
 mod slices;
+mod tree;
 mod volume_cache;
 
 use std::{path::Path, process::ExitCode};
@@ -84,8 +85,8 @@ impl<T> During<T> for Result<T, Failure> {
 fn creator(inputs: &Inputs) -> Ended {
     let phase = PhaseName::Analyze;
     one_image(inputs).during(phase)?;
-    drop_to_user(inputs, &cache_dirs(inputs, Some(&inputs.layers))).during(phase)?;
     let images = Images::of(inputs).during(phase)?;
+    drop_to_user(inputs, &cache_dirs(inputs, Some(&inputs.layers))).during(phase)?;
     let cache = Cache::open(inputs, &images).during(phase)?;
     inputs.log.phase("ANALYZING");
     let analyzed = analyze::analyze(inputs, &images).during(phase)?;
@@ -107,8 +108,9 @@ fn creator(inputs: &Inputs) -> Ended {
 fn analyzer(inputs: &Inputs) -> Ended {
     let run = || {
         one_image(inputs)?;
+        let images = Images::of(inputs)?;
         drop_to_user(inputs, &cache_dirs(inputs, Some(&inputs.layers)))?;
-        analyze::analyze(inputs, &Images::of(inputs)?)
+        analyze::analyze(inputs, &images)
     };
     run().map(drop).during(PhaseName::Analyze)
 }
@@ -127,8 +129,8 @@ fn detector(inputs: &Inputs) -> Ended {
 fn restorer(inputs: &Inputs) -> Ended {
     let run = || {
         no_images(inputs)?;
-        drop_to_user(inputs, &cache_dirs(inputs, Some(&inputs.layers)))?;
         let images = Images::of(inputs)?;
+        drop_to_user(inputs, &cache_dirs(inputs, Some(&inputs.layers)))?;
         let group = Group::read(&inputs.group)?;
         let analyzed = match Analyzed::read(&inputs.analyzed)? {
             Some(mut analyzed) => {
@@ -168,8 +170,8 @@ fn exporter(inputs: &Inputs) -> Ended {
             ));
         }
         analyze::same_registry(&inputs.images)?;
-        drop_to_user(inputs, &cache_dirs(inputs, None))?;
         let images = Images::of(inputs)?;
+        drop_to_user(inputs, &cache_dirs(inputs, None))?;
         let group = Group::read(&inputs.group)?;
         let analyzed = Analyzed::read(&inputs.analyzed)?.unwrap_or_default();
         let cache = Cache::open(inputs, &images)?;
@@ -180,8 +182,9 @@ fn exporter(inputs: &Inputs) -> Ended {
 
 fn rebaser(inputs: &Inputs) -> Ended {
     let run = || {
+        let images = Images::of(inputs)?;
         drop_to_user(inputs, &[])?;
-        rebase::rebase(inputs, &Images::of(inputs)?)
+        rebase::rebase(inputs, &images)
     };
     run().during(PhaseName::Rebase)
 }

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::{
     api::Api,
+    bom::BomJson,
     group::Member,
     id::{BuildpackId, Version},
     launch_metadata::{LISTS, LaunchMetadata, LaunchProcess},
@@ -125,7 +126,7 @@ mod or_empty {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct BuildMetadata {
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    bom: Option<Value>,
+    bom: Option<BomJson>,
     pub(crate) buildpacks: Vec<BuildpackName>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     extensions: Vec<BuildpackName>,
@@ -197,7 +198,7 @@ impl LifecycleMetadata {
 impl BuildMetadata {
     pub(crate) fn new(launch: &LaunchMetadata, api: Api) -> Self {
         Self {
-            bom: (api < Api::of(9)).then_some(Value::Null),
+            bom: (api < Api::of(9)).then(|| BomJson::from(&launch.bom[..])),
             buildpacks: launch.buildpacks.iter().map(BuildpackName::from).collect(),
             extensions: launch.extensions.iter().map(BuildpackName::from).collect(),
             launcher: Launcher {

@@ -184,7 +184,8 @@ struct Trial<'a> {
 /// Leaves out optional buildpacks that do not fit until all do.
 fn fit(mut trial: Vec<Trial<'_>>) -> Result<Resolved, Option<Misfit>> {
     loop {
-        if trial.is_empty() {
+        // Extensions alone build nothing.
+        if trial.iter().all(|one| one.provider.extension) {
             return Err(None);
         }
         let needs = Needs::of(&trial);

@@ -3,10 +3,13 @@
 use std::{fs, io, path::Path};
 
 use crate::{
+    bom::{BomEntry, BomJson},
     buildpack::Buildpack,
     failure::{Doing as _, Failure},
     files::{BadFile, Untrusted},
+    id::BuildpackId,
     layer_toml::Layer,
+    metadata::go_json,
 };
 
 /// Of one file.
@@ -48,11 +51,22 @@ pub(crate) fn collect(
     Ok(())
 }
 
-/// Where bills of materials were before they had files: empty, but looked for by older platforms.
-pub(crate) fn write_legacy(layers: &Path) -> Result<(), Failure> {
-    for kind in ["launch", "build"] {
+/// Whether a buildpack has left any.
+pub(crate) fn has_some(layers: &Untrusted, id: &BuildpackId) -> Result<bool, BadFile> {
+    let names = layers.names(&id.dir_name())?;
+    Ok(names.iter().any(|name| name.contains(".sbom.")))
+}
+
+/// What buildpacks say in the old way, whether they say something or not.
+pub(crate) fn write_legacy(
+    layers: &Path,
+    boms: &[(&'static str, Vec<BomEntry>)],
+) -> Result<(), Failure> {
+    for (kind, bom) in boms {
         let dir = layers.join("sbom").join(kind);
-        write(&dir, "legacy.json", b"null\n").failing("write to", &dir)?;
+        let json =
+            go_json(&BomJson::from(&bom[..])).map_err(Failure::io("write a bill of materials"))?;
+        write(&dir, "legacy.json", format!("{json}\n").as_bytes()).failing("write to", &dir)?;
     }
     Ok(())
 }

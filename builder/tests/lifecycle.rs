@@ -8,8 +8,16 @@
     reason = "without the harness clippy does not see that this is a test"
 )]
 
+#[path = "lifecycle/analyzing.rs"]
+mod analyzing;
+#[path = "lifecycle/as_root.rs"]
+mod as_root;
 #[path = "lifecycle/beside.rs"]
 mod beside;
+#[path = "lifecycle/building.rs"]
+mod building;
+#[path = "lifecycle/choices.rs"]
+mod choices;
 #[path = "lifecycle/detection.rs"]
 mod detection;
 #[path = "lifecycle/exporting.rs"]
@@ -27,8 +35,14 @@ mod restoring;
 /// That of the registry client's own tests.
 #[path = "../../container/tests/registry/server.rs"]
 mod server;
+#[path = "lifecycle/stand_in.rs"]
+mod stand_in;
 #[path = "lifecycle/table.rs"]
 mod table;
+#[path = "lifecycle/targets.rs"]
+mod targets;
+#[path = "lifecycle/unchanged.rs"]
+mod unchanged;
 #[path = "lifecycle/world.rs"]
 mod world;
 
@@ -53,15 +67,23 @@ fn main() -> ExitCode {
     if std::env::args().any(|arg| arg == "--list") {
         return ExitCode::SUCCESS;
     }
+    // What is in the layers has the modes that their makers give it.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     let only = std::env::args().nth(1).filter(|arg| !arg.starts_with('-'));
     if rustix::process::geteuid().is_root() {
+        run(&[as_root::CASES, stand_in::CASES].concat(), only.as_deref());
         as_ordinary_user(only);
         return ExitCode::SUCCESS;
     }
     let cases = [
+        analyzing::CASES,
         detection::CASES,
+        targets::CASES,
+        building::CASES,
         exporting::CASES,
+        choices::CASES,
         restoring::CASES,
+        unchanged::CASES,
         rebasing::CASES,
         registry::CASES,
         extensions::CASES,
@@ -70,19 +92,22 @@ fn main() -> ExitCode {
         beside::CASES,
     ]
     .concat();
-    let mut ran = 0;
-    for (name, case) in &cases {
-        if only
-            .as_ref()
-            .is_none_or(|only| name.contains(only.as_str()))
-        {
-            case(&World::new());
-            println!("test {name} ... ok");
-            ran += 1;
-        }
-    }
+    let ran = run(&cases, only.as_deref());
     println!("test result: ok. {ran} passed; 0 failed");
     ExitCode::SUCCESS
+}
+
+/// Those whose name has `only` in it.
+fn run(cases: &[Case], only: Option<&str>) -> usize {
+    let chosen = cases
+        .iter()
+        .filter(|(name, _)| only.is_none_or(|only| name.contains(only)));
+    chosen
+        .map(|(name, case)| {
+            case(&World::new());
+            println!("test {name} ... ok");
+        })
+        .count()
 }
 
 /// By a copy that nobody may execute.

@@ -5,16 +5,25 @@
 //! directories carry no trailing slash. The format is USTAR, with a PAX record before it where USTAR does not suffice.
 
 pub mod blob;
+mod clock;
+mod fingerprint;
 mod header;
 pub mod plan;
+pub mod records;
+mod stat;
+mod walk;
 
 use std::{
-    fs,
     io::{self, Write},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
-pub use self::{blob::Blob, plan::Plan};
+pub use self::{
+    blob::Blob,
+    fingerprint::{Fingerprint, Headers},
+    plan::Plan,
+    records::Records,
+};
 use crate::Digest;
 
 /// 1980-01-01T00:00:01Z, in seconds since the Unix epoch.
@@ -71,9 +80,7 @@ fn plan(source: &LayerSource<'_>) -> io::Result<Plan> {
             if source.at != "/" {
                 plan.path(source.dir, at, Some(source.owner))?;
             }
-            for path in sorted(source.dir)? {
-                plan.path(&source.dir.join(&path), &at.join(&path), Some(source.owner))?;
-            }
+            plan.by_path(source.dir, at, source.owner)?;
         }
     }
     Ok(plan)
@@ -91,33 +98,14 @@ fn parents(at: &str) -> Vec<String> {
     parents
 }
 
-/// Everything in `dir`, relative to it, by the whole text of the path.
-fn sorted(dir: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    walk(dir, Path::new(""), &mut found)?;
-    found.sort_by(|a, b| a.as_os_str().cmp(b.as_os_str()));
-    Ok(found)
-}
-
-fn walk(dir: &Path, below: &Path, found: &mut Vec<PathBuf>) -> io::Result<()> {
-    let at = dir.join(below);
-    for child in fs::read_dir(&at).map_err(|error| naming(&at, error))? {
-        let child = child?;
-        let path = below.join(child.file_name());
-        found.push(path.clone());
-        if child.file_type()?.is_dir() {
-            walk(dir, &path, found)?;
-        }
-    }
-    Ok(())
-}
-
 fn naming(path: &Path, error: io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

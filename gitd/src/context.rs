@@ -47,6 +47,8 @@ pub struct Settings {
     pub deploy_branches: Vec<String>,
     /// Networks that buildpacks are fetched from besides the public internet.
     pub fetch_from: Vec<Network>,
+    /// Of each push.
+    pub limits: Limits,
 }
 
 /// Everything that a push or a command needs.
@@ -59,7 +61,6 @@ pub struct Context {
     pub(crate) queue: Arc<Queue>,
     pub(crate) files: AppFiles,
     pub(crate) failed_builds: FailedBuilds,
-    limits: Limits,
     directory: RwLock<Directory>,
 }
 
@@ -83,7 +84,6 @@ impl Context {
             apps,
             builder,
             queue: Queue::new(),
-            limits: Limits::default(),
             directory: RwLock::new(directory),
         })
     }
@@ -238,9 +238,10 @@ impl Context {
         )
     }
 
-    /// Now and then: what was kept long enough.
+    /// Now and then: what was kept long enough, or takes room that is needed.
     pub fn remove_old_failed_builds(&self) {
         self.failed_builds.remove_old();
+        self.failed_builds.make_room();
     }
 
     /// Repository, build logs, failed build and cache of an app that is gone.
@@ -391,7 +392,7 @@ impl Platform for Arc<Context> {
     }
 
     fn limits(&self) -> &Limits {
-        &self.limits
+        &self.settings.limits
     }
 
     async fn run(&self, caller: &Caller, words: Vec<String>, io: Io) -> Status {

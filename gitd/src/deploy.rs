@@ -15,6 +15,7 @@ use std::{
 };
 
 use builder::{Built, sources::SourceUri};
+use gix_hash::ObjectId;
 use release::{BuildStatus, Candidate, Release};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
@@ -23,7 +24,7 @@ pub(crate) use under_way::{Deploy, Hold, Order, Outcome};
 
 use self::failure::Failure;
 use crate::{
-    Context,
+    Caller, Context,
     errors::chain,
     git::RefUpdate,
     output::{EVENTS_MAX, elapsed},
@@ -121,7 +122,7 @@ impl Running {
     async fn deploy(&self) -> Result<Done, Failure> {
         let order = &self.deploy.order;
         self.turn().await?;
-        self.ctx.may_still_push(&order.caller, &order.app)?;
+        self.pusher()?;
         let started = Instant::now();
         let updates = self.updates_as_they_are_now()?;
         let short = order.commit.to_hex_with_len(SHORT_HEX).to_string();
@@ -155,11 +156,36 @@ impl Running {
         Ok(self.ctx.apps.ledger().build_running(app, build)?)
     }
 
+    /// The first of those who want this deploy that may push to the app now. While it waited or was built, roles may have
+    /// been taken away.
+    fn pusher(&self) -> Result<Arc<Caller>, Failure> {
+        let mut first_denied = None;
+        for caller in self.deploy.pushers() {
+            match self.ctx.may_still_push(&caller, &self.deploy.order.app) {
+                Ok(()) => return Ok(caller),
+                Err(denied) => _ = first_denied.get_or_insert(denied),
+            }
+        }
+        Err(first_denied.map_or(Failure::Cancelled, Failure::Denied))
+    }
+
     /// While this push waited, another one may have deployed.
     fn updates_as_they_are_now(&self) -> Result<Vec<RefUpdate>, Failure> {
         let order = &self.deploy.order;
+        if order.updates.is_empty() {
+            self.must_be_live(order.commit)?;
+        }
         let now = |update| order.repo.brought_up_to_date(update);
         Ok(order.updates.iter().map(now).collect::<Result<_, _>>()?)
+    }
+
+    fn must_be_live(&self, commit: ObjectId) -> Result<(), Failure> {
+        let live = (self.ctx.apps.ledger()).current(&self.deploy.order.app.name)?;
+        let live = live.and_then(|release| ObjectId::from_hex(release.commit?.as_bytes()).ok());
+        match live == Some(commit) {
+            true => Ok(()),
+            false => Err(Failure::NotLive),
+        }
     }
 
     async fn build(&self) -> Result<Built, Failure> {
@@ -183,9 +209,10 @@ impl Running {
     /// The commit's tree as files, on the store's file system.
     async fn checkout(&self) -> Result<PathBuf, Failure> {
         let (repo, commit) = (self.deploy.order.repo.clone(), self.deploy.order.commit);
-        let store = self.ctx.builder.store.clone();
+        let ctx = Arc::clone(&self.ctx);
         blocking(move || {
-            let scratch = store.scratch()?;
+            ctx.failed_builds.make_room();
+            let scratch = ctx.builder.store.scratch()?;
             repo.export(commit, scratch.path())?;
             Ok(scratch.keep())
         })
@@ -254,6 +281,7 @@ impl Running {
 
     async fn release(&self, built: &Built, short: &str) -> Result<Release, Failure> {
         let order = &self.deploy.order;
+        let by = self.pusher()?;
         let message = order.options.message.clone();
         let candidate = Candidate {
             image: built.image,
@@ -270,7 +298,7 @@ impl Running {
             }
         };
         let cancelled = self.deploy.cancel.wait();
-        let (apps, app, by) = (&self.ctx.apps, &order.app.name, &order.by);
+        let (apps, app, by) = (&self.ctx.apps, &order.app.name, &by.user);
         let live = apps.deploy_until(app, candidate, by, events, cancelled);
         let (result, ()) = tokio::join!(live, tell);
         Ok(result?)

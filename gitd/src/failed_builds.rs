@@ -1,15 +1,17 @@
 //! The last failed build of each app, kept for a look inside: `failed/<app id>/<build number>`, for a day, or until a build of
 //! the app succeeds. Under `<number>.open` while somebody is in it, which keeps others out, and under `<number>.left` when it
-//! is nobody's any more at the end of that.
+//! is nobody's any more at the end of that. When the disk gets full, the oldest go first.
 
 use std::{
     fs, io,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use builder::Builder;
+
+use crate::disk::{FREE_BYTES_MIN, free_bytes};
 
 const KEPT_FOR: Duration = Duration::from_hours(24);
 const OPEN: &str = "open";
@@ -73,6 +75,28 @@ impl FailedBuilds {
         _ = fs::remove_dir(dir);
     }
 
+    /// The record of the build has gone.
+    pub(crate) fn forget_build(&self, app: i64, build: u64) {
+        let place = self.place(app, build);
+        [place.with_extension(OPEN), place]
+            .iter()
+            .filter(|path| path.exists())
+            .for_each(|path| self.put_away(path));
+    }
+
+    /// Before a build, and now and then. Those that somebody is in stay.
+    pub(crate) fn make_room(&self) {
+        let free = match free_bytes(&self.dir) {
+            Ok(free) if free < FREE_BYTES_MIN => free,
+            _ => return,
+        };
+        let kept = self.all().filter_map(|path| Kept::at(path, &self.builder));
+        for path in too_many(kept.collect(), FREE_BYTES_MIN - free) {
+            tracing::warn!(path = %path.display(), free, "the disk is nearly full: a kept failed build goes");
+            self.put_away(&path);
+        }
+    }
+
     /// Moved while somebody is in it: only one may be.
     pub(crate) fn enter(&self, app: i64, build: u64) -> io::Result<Entered> {
         let place = self.place(app, build);
@@ -128,6 +152,43 @@ impl FailedBuilds {
     }
 }
 
+/// One that nobody is in.
+#[derive(Debug)]
+struct Kept {
+    path: PathBuf,
+    since: SystemTime,
+    bytes: u64,
+}
+
+impl Kept {
+    fn at(path: PathBuf, builder: &Builder) -> Option<Self> {
+        if found(&path)?.is_open {
+            return None;
+        }
+        let since = fs::metadata(&path).and_then(|metadata| metadata.modified());
+        Some(Self {
+            since: since.ok()?,
+            bytes: builder.failed_bytes(&path),
+            path,
+        })
+    }
+}
+
+/// The oldest, until those that go have given back what is missing.
+fn too_many(mut kept: Vec<Kept>, missing_bytes: u64) -> Vec<PathBuf> {
+    kept.sort_by_key(|kept| kept.since);
+    let mut given_back = 0;
+    let mut go = Vec::new();
+    for kept in kept {
+        if given_back >= missing_bytes {
+            break;
+        }
+        given_back += kept.bytes;
+        go.push(kept.path);
+    }
+    go
+}
+
 impl Drop for Entered {
     fn drop(&mut self) {
         if fs::rename(&self.dir, &self.place).is_err() {
@@ -174,5 +235,24 @@ mod tests {
         check("/failed/1/7.open", Some((7, true)));
         check("/failed/1/7.left", None);
         check("/failed/1/x", None);
+    }
+
+    #[test]
+    fn the_oldest_go_until_there_is_room() {
+        let check = |missing: u64, expected: &[&str]| {
+            let kept = [("/new", 30, 5), ("/old", 10, 5), ("/middle", 20, 5)];
+            let kept = kept.map(|(path, since, bytes)| Kept {
+                path: path.into(),
+                since: SystemTime::UNIX_EPOCH + Duration::from_secs(since),
+                bytes,
+            });
+            let expected: Vec<PathBuf> = expected.iter().map(PathBuf::from).collect();
+            assert_eq!(too_many(kept.into(), missing), expected, "{missing}");
+        };
+        check(0, &[]);
+        check(1, &["/old"]);
+        check(5, &["/old"]);
+        check(6, &["/old", "/middle"]);
+        check(99, &["/old", "/middle", "/new"]);
     }
 }

@@ -61,10 +61,7 @@ impl Landing for AppLanding {
             )),
             (_, None) => Decision::Store { hint: None },
             (false, Some(_)) => {
-                let name = &update.name;
-                let hint = format!(
-                    "{name} is stored and not deployed. To deploy it, push it as {branch}: git push <remote> HEAD:{branch}"
-                );
+                let hint = stored(&update.name, branch);
                 Decision::Store { hint: Some(hint) }
             }
         }
@@ -186,7 +183,10 @@ impl AppLanding {
 }
 
 /// The last is for this pusher alone; what everybody is told goes into the transcript. Blocking.
-fn enter(ctx: &Arc<Context>, order: Order) -> Result<(Arc<Deploy>, Hold, Option<String>), Refused> {
+pub(crate) fn enter(
+    ctx: &Arc<Context>,
+    order: Order,
+) -> Result<(Arc<Deploy>, Hold, Option<String>), Refused> {
     let (app, options) = (order.app.name.clone(), order.options.clone());
     match ctx.queue.enter(order, |order| begin(ctx, order))? {
         Entered::Shared { deploy, hold } => {
@@ -218,6 +218,18 @@ fn begin(ctx: &Context, order: Order) -> Result<Deploy, release::LedgerError> {
         .build_queued(&app.name, &commit, &order.by)?;
     let transcript = Transcript::begin(ctx.files.build_log(app.id, build.number));
     Ok(Deploy::new(build.number, order, transcript))
+}
+
+/// Notes and the like are nothing to deploy.
+fn stored(name: &str, branch: &str) -> String {
+    let what = match name.strip_prefix("refs/tags/") {
+        Some(tag) => format!("{tag}^{{}}"),
+        None if name.starts_with("refs/heads/") => "HEAD".to_owned(),
+        None => return format!("{name} is stored and not deployed."),
+    };
+    format!(
+        "{name} is stored and not deployed. To deploy it, push it as {branch}: git push <remote> {what}:{branch}"
+    )
 }
 
 fn waiting(app: &AppName, ahead: &Ahead, options: &PushOptions) -> String {

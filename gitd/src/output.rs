@@ -7,6 +7,7 @@ use std::{
 
 use jiff::Timestamp;
 use release::ProcessType;
+use unicode_width::UnicodeWidthStr as _;
 
 /// Of a change under way that nobody has read yet; later ones are not told.
 pub(crate) const EVENTS_MAX: usize = 64;
@@ -79,20 +80,20 @@ pub(crate) fn process_type(instance: &str) -> &str {
     instance.rsplit_once('.').map_or(instance, |(kind, _)| kind)
 }
 
-/// Rows with aligned columns, two spaces between them; the last is not padded.
+/// Rows with columns that are aligned on a terminal, two spaces between them; the last is not padded.
 pub(crate) fn columns(rows: &[Vec<String>]) -> String {
     let mut widths: Vec<usize> = Vec::new();
     for row in rows {
         widths.resize(widths.len().max(row.len()), 0);
         for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
+            *width = (*width).max(cell.width());
         }
     }
     let mut text = String::new();
     for row in rows {
         let mut line = String::new();
         for (width, cell) in widths.iter().zip(row) {
-            let padding = width - cell.chars().count() + 2;
+            let padding = width - cell.width() + 2;
             line.push_str(cell);
             line.extend(std::iter::repeat_n(' ', padding));
         }
@@ -119,6 +120,21 @@ mod tests {
             vec!["é:".into(), "2".into()],
         ];
         assert_eq!(columns(&rows), "a:     1\nlong:\né:     2\n");
+    }
+
+    #[test]
+    fn columns_align_by_what_a_terminal_shows() {
+        let aligned = |cells: &[&str]| {
+            let rows: Vec<_> = (cells.iter())
+                .map(|cell| vec![(*cell).to_owned(), "|".to_owned()])
+                .collect();
+            columns(&rows)
+        };
+        // Two columns each, two for one sign of several characters, and none for what goes on top of another.
+        assert_eq!(
+            aligned(&["店を開く", "👩‍🚀 🇩🇪", "e\u{301}te\u{301}", "12345678"]),
+            "店を開く  |\n👩‍🚀 🇩🇪     |\ne\u{301}te\u{301}       |\n12345678  |\n"
+        );
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// `512M`, `1.5G`, `65536`: with K, M, G or T, of 1024 each.
-pub(crate) fn bytes(text: &str) -> Option<u64> {
+pub fn bytes(text: &str) -> Option<u64> {
     let text = text.trim_end_matches(['b', 'B']).trim_end_matches('i');
     let unit = match text.chars().last()?.to_ascii_uppercase() {
         'K' => 1 << 10,

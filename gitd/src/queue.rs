@@ -122,7 +122,7 @@ impl Queue {
         let by = order.by.clone();
         let deploy = Arc::new(begin(order)?);
         // Nobody else knows of it yet, so nobody has taken it back.
-        let hold = deploy.hold().ok_or(Refused::Stopping)?;
+        let hold = deploy.hold(&deploy.order.caller).ok_or(Refused::Stopping)?;
         for old in superseded {
             let (build, by) = (deploy.build, by.clone());
             old.cancel.set(Why::Superseded { build, by });
@@ -274,12 +274,13 @@ fn place(line: &VecDeque<Arc<Deploy>>, new: &Order) -> Place {
     }
     let same = |deploy: &&Arc<Deploy>| {
         let old = &deploy.order;
-        old.updates == new.updates && old.options.same_deploy(&new.options)
+        let same_commit = old.commit == new.commit && old.updates == new.updates;
+        same_commit && old.options.same_deploy(&new.options)
     };
     let shared = line
         .iter()
         .filter(same)
-        .find_map(|deploy| Some((deploy, deploy.hold()?)));
+        .find_map(|deploy| Some((deploy, deploy.hold(&new.caller)?)));
     match shared {
         Some((deploy, hold)) => Place::Share(Arc::clone(deploy), hold),
         None if line.len() > WAITING_MAX => Place::Full,

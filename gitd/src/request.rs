@@ -29,13 +29,17 @@ pub enum RequestError {
 }
 
 impl Request {
-    /// `git-receive-pack '/shop.git'`, `git receive-pack shop`, `apps:create shop`.
+    /// `git-receive-pack '/shop.git'`, `git receive-pack shop`, `apps:create shop`. Clients may be told where a server has its
+    /// programs (`git push --receive-pack`, git-config's `remote.<name>.uploadpack`); ours are nowhere.
     pub fn parse(line: &[u8]) -> Result<Self, RequestError> {
         let words = words::split(line)?;
         let mut rest = words.iter().map(|word| word.text.as_str());
         let verb = match rest.next() {
             Some("git") => rest.next(),
-            Some(first) => first.strip_prefix("git-"),
+            Some(first) => first
+                .rsplit('/')
+                .next()
+                .and_then(|name| name.strip_prefix("git-")),
             None => None,
         };
         let request = match verb {
@@ -86,6 +90,7 @@ mod tests {
         check("git-receive-pack '/shop'", "shop");
         check("git-receive-pack '/shop.git/'", "shop");
         check("git receive-pack shop.git", "shop");
+        check("/usr/bin/git-receive-pack 'shop'", "shop");
         check("git-receive-pack '~/shop'", "shop");
         check("git-receive-pack '/~/shop'", "shop");
         check("git-receive-pack '../../etc'", "../../etc");

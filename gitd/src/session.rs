@@ -93,6 +93,7 @@ async fn receive_pack<P: Platform>(
             tokio::task::spawn_blocking(move || consolidate(&repo));
             0
         }
+        Err(ReceiveError::Left) => FAILED,
         Err(error) => {
             _ = io
                 .stderr

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, net::TcpListener};
 
-use crate::server::Server;
+use crate::{gate::Gate, server::Server};
 
 /// A user with a key of their own: `as_NAME` is their ssh, also for git.
 fn user(server: &Server, name: &str) {
@@ -231,4 +231,51 @@ fn a_backup_ends_with_the_right_to_it() {
         backup.is_some_and(|line| line.ends_with("failed")),
         "{said}"
     );
+}
+
+/// It goes on for those of its pushers who still may, and the release is theirs.
+#[test]
+fn a_shared_build_is_deployed_for_whom_it_may_be() {
+    let server = Server::start();
+    let gate = Gate::new(&server);
+    for name in ["grace", "heidi"] {
+        user(&server, name);
+    }
+    gate.app(&server, "shop", "build");
+    server.ssh("apps:create shop").ok();
+    for name in ["grace", "heidi"] {
+        server.ssh(&format!("access:add shop {name} deployer")).ok();
+    }
+    let push = |name: &str| {
+        server.sh_beside(&format!(
+            "export GIT_SSH_COMMAND=$PWD/as_{name}; git -C shop push slipway main 2>&1 | tee {name}.txt"
+        ))
+    };
+    let grace = push("grace");
+    let held = gate.wait("build one");
+    let heidi = push("heidi");
+    server
+        .sh("eventually grep 'pushed by grace, is of the same commit' heidi.txt")
+        .ok();
+    server.ssh("access:remove shop grace").ok();
+    held.open();
+    let said = heidi.wait().ok();
+    assert!(said.contains("v1 is live"), "{said}");
+    // She sees the end of what she was let in for.
+    _ = grace.wait();
+    let releases = server.ssh("releases shop").ok();
+    assert!(
+        releases.contains("heidi") && !releases.contains("grace"),
+        "{releases}"
+    );
+
+    // Nobody of those who want it may.
+    gate.commit(&server, "shop", "two", "build");
+    let heidi = push("heidi");
+    let held = gate.wait("build two");
+    server.ssh("access:remove shop heidi").ok();
+    held.open();
+    let said = heidi.wait().fails(1);
+    assert!(said.contains(&no_app("shop")), "{said}");
+    assert_eq!(server.get("shop", "/version").body, "one\n");
 }

@@ -53,4 +53,26 @@ fn a_failed_build_can_be_entered() {
     server.sh("cd shop && git revert --no-edit HEAD").ok();
     server.push("shop").ok();
     server.ssh("builds:debug shop").fails(1);
+
+    server
+        .sh("cd shop && git revert --no-edit HEAD && ! git push slipway main")
+        .ok();
+    // One that was cancelled does not take the place of one that failed.
+    server
+        .sh("cd shop && sed -i 's/test -e mended/sleep 300/' package.json && git commit -qam slow && git push -q -o detach slipway main
+             ssh slipway builds:cancel shop 4")
+        .ok();
+    server.ssh("builds:debug shop 3 -- true").ok();
+    // A look at an app does not outlive it.
+    let mut typist = Typist::ssh(&server, "builds:debug shop");
+    typist.wait_for("/workspace$ ");
+    // Nor is a build kept that is forgotten, but for whoever is in it.
+    server.ssh("builds:prune shop --keep 1").ok();
+    let said = server.ssh("builds:debug shop").fails(1);
+    assert!(said.contains("no failed build of `shop` is kept"), "{said}");
+    server.ssh("apps:destroy shop --confirm shop").ok();
+    assert_eq!(typist.rest().1, Some(137));
+    server
+        .sh("eventually bash -c '! ls -A $DATA/failed/* 2>/dev/null | grep .'")
+        .ok();
 }

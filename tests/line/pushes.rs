@@ -47,7 +47,10 @@ fn a_forced_push_of_rewritten_history_deploys() {
 fn a_name_that_no_app_can_have_is_refused_before_anything_is_sent() {
     let server = Server::start();
     server.app("shop", "hello");
+    let long = "x".repeat(60_000);
     for name in [
+        "0123456789abcdef0123456789abcdef01234567",
+        &long,
         "../../etc",
         "Shop_1",
         "a.b",
@@ -56,9 +59,29 @@ fn a_name_that_no_app_can_have_is_refused_before_anything_is_sent() {
     ] {
         let said = server.sh(&format!("git -C shop push \"slipway:{name}\" main"));
         assert_ne!(said.status, 0, "`{name}` was taken:\n{}", said.text);
+        // Ours is the line, and git's the warnings above it.
+        let refusal = said.text.lines().find(|line| line.starts_with("fatal: "));
+        assert!(refusal.is_none_or(|line| line.len() < 500), "{}", said.text);
     }
     let apps = server.sh("ssh slipway apps 2>/dev/null").ok();
     assert_eq!(apps, "");
+}
+
+#[test]
+fn a_push_larger_than_the_operator_allows_is_refused() {
+    let server = Server::start_with(None, &["--max-pack-size", "64K"]);
+    server.app("shop", "hello");
+    let commit = "git -C shop add -A && git -C shop commit -qm noise";
+    server
+        .sh(&format!(
+            "head -c 100K /dev/urandom > shop/noise && {commit}"
+        ))
+        .ok();
+    let said = server.push("shop").fails(1);
+    assert!(
+        said.contains("the pack is larger than the 64 KiB that this server takes"),
+        "{said}"
+    );
 }
 
 #[test]

@@ -57,6 +57,18 @@ impl Server {
         Self::start_in(folder, user, options)
     }
 
+    /// With a program of the test's own before all others of its PATH.
+    pub(crate) fn start_with_program(name: &str, script: &str) -> Self {
+        let folder = new_folder();
+        make_home(folder.path(), None);
+        let program = programs(folder.path()).join(name);
+        fs::create_dir(programs(folder.path())).expect("a folder");
+        write(&program, script, None);
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755))
+            .expect("its mode can be set");
+        Self::start_in(folder, None, vec![])
+    }
+
     /// Another one, made of a backup, with the same user and home beside it.
     pub(crate) fn restored(&self, backup: &Path) -> Self {
         let folder = new_folder();
@@ -304,10 +316,10 @@ fn up(
         .open(folder.join("narration"));
     let mut child = as_user(user, "env")
         .args(["--unset=XDG_STATE_HOME", "--unset=SSH_AUTH_SOCK"])
-        .args(as_settings([(
-            "HOME",
-            folder.join("home").into_os_string(),
-        )]))
+        .args(as_settings([
+            ("HOME", folder.join("home").into_os_string()),
+            ("PATH", search_path(folder)),
+        ]))
         .arg(binary(folder, user))
         .arg("up")
         .args(["--ssh", &ssh.to_string(), "--http", &http.to_string()])
@@ -365,6 +377,19 @@ fn binary(folder: &Path, user: Option<u32>) -> PathBuf {
         fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).expect("its mode can be set");
     }
     copy
+}
+
+/// Programs that only the server finds.
+fn programs(folder: &Path) -> PathBuf {
+    folder.join("programs")
+}
+
+fn search_path(folder: &Path) -> OsString {
+    let usual = std::env::var_os("PATH").unwrap_or_default();
+    let mut path = programs(folder).into_os_string();
+    path.push(":");
+    path.push(usual);
+    path
 }
 
 fn fixtures(home: &Path) -> PathBuf {

@@ -1,8 +1,12 @@
 //! The app's image while it is put together: the run image below, a layer at a time on top of it.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
-use container::{Digest, layer::Plan, manifest::Descriptor};
+use container::{
+    Digest,
+    layer::{Plan, Records},
+    manifest::Descriptor,
+};
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -25,6 +29,7 @@ pub(super) struct AppImage<'a> {
     /// Before Platform API 0.12 nothing is said of how a layer was made.
     keeps_history: bool,
     created: String,
+    records: Arc<Records>,
     blobs: PathBuf,
     /// Until it is saved.
     _scratch: TempDir,
@@ -37,6 +42,7 @@ impl<'a> AppImage<'a> {
         images: &Images,
         keeps_history: bool,
         created: String,
+        records: Arc<Records>,
     ) -> Result<Self, Failure> {
         let scratch = images.scratch()?;
         Ok(Self {
@@ -55,6 +61,7 @@ impl<'a> AppImage<'a> {
             history: history(base),
             keeps_history,
             created,
+            records,
             blobs: images.blobs(&scratch)?,
             _scratch: scratch,
         })
@@ -73,14 +80,23 @@ impl<'a> AppImage<'a> {
                 .is_some_and(|image| image.layer(sha).is_some())
         });
         if let Some(known) = known
-            && layer.diff_id().map_err(Failure::io("make a layer"))? == known
+            && self.diff_id(layer)? == known
         {
             self.reuse(&known, created_by)?;
             return Ok(known);
         }
+        let fingerprint = layer.fingerprint();
         let (diff_id, blob) = write_blob(layer, &self.blobs)?;
+        if let Some(fingerprint) = fingerprint {
+            self.records.add(&fingerprint, diff_id);
+        }
         self.push(diff_id, blob, created_by);
         Ok(diff_id)
+    }
+
+    pub(super) fn diff_id(&self, layer: &Plan) -> Result<Digest, Failure> {
+        let diff_id = self.records.diff_id(layer);
+        diff_id.map_err(Failure::io("make a layer"))
     }
 
     /// The previous image's layer.

@@ -1,8 +1,11 @@
 //! A cache: a folder, or an image.
 
-use std::{io::Read, path::Path};
+use std::{io::Read, path::Path, sync::Arc};
 
-use container::{Digest, layer::Plan};
+use container::{
+    Digest,
+    layer::{Fingerprint, Plan, Records},
+};
 
 use super::{
     image_cache::ImageCache,
@@ -36,6 +39,22 @@ impl Cache {
         match self {
             Self::Volume(cache) => cache.metadata(),
             Self::Image(cache) => cache.metadata(),
+        }
+    }
+
+    /// Of the directories that layers have become; an image has no place for them.
+    pub(super) fn records(&self) -> Arc<Records> {
+        match self {
+            Self::Volume(cache) => cache.records.clone(),
+            Self::Image(_) => Arc::default(),
+        }
+    }
+
+    /// Of a layer's tar, where it is a file.
+    pub(super) fn look_at(&self, sha: &Digest) -> Option<Fingerprint> {
+        match self {
+            Self::Volume(cache) => cache.look_at(sha).ok(),
+            Self::Image(_) => None,
         }
     }
 

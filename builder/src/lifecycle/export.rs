@@ -26,12 +26,13 @@ use super::{
 };
 use crate::{
     api::Api,
+    bom::{self, BomEntry},
     dirs::{LIFECYCLE, PROCESS},
     failure::{Doing as _, Failure},
     files::{self, BadFile, Untrusted},
     group::{Group, Member},
     launch_metadata::{self, LaunchMetadata},
-    launch_toml::{StoreToml, check_type},
+    launch_toml::{BuildToml, StoreToml, check_type},
     layer_toml::LayerToml,
     lifecycle_dir::{LAUNCHER, LAUNCHER_PROGRAM, launcher_layer_of},
     metadata::{
@@ -47,6 +48,14 @@ const ROOT: Owner = Owner { uid: 0, gid: 0 };
 #[derive(Serialize)]
 pub(super) struct Report {
     image: ImageReport,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    build: Option<BuildReport>,
+}
+
+/// Before Platform API 0.9.
+#[derive(Serialize)]
+struct BuildReport {
+    bom: Vec<BomEntry>,
 }
 
 #[derive(Serialize)]
@@ -122,11 +131,16 @@ pub(super) fn export(
             images,
             keeps_history,
             created(inputs),
+            cache.as_ref().map(Cache::records).unwrap_or_default(),
         )?,
         label,
     };
     let (saved, layers) = export.run(images)?;
-    write_toml(&inputs.report, &Report::of(&saved))?;
+    let report = Report {
+        build: build_report(inputs, group)?,
+        ..Report::of(&saved)
+    };
+    write_toml(&inputs.report, &report)?;
     if let Some(cache) = cache
         && let Err(failure) = keep::keep(inputs, images, group, cache, &layers)
     {
@@ -259,9 +273,7 @@ impl Export<'_> {
         if self.previous.app.is_empty() {
             return Ok(None);
         }
-        let sha = plan
-            .diff_id()
-            .map_err(Failure::io("make a layer of the app"))?;
+        let sha = self.image.diff_id(plan)?;
         Ok(self
             .previous
             .app
@@ -376,9 +388,23 @@ impl Export<'_> {
     }
 }
 
+fn build_report(inputs: &Inputs, group: &Group) -> Result<Option<BuildReport>, Failure> {
+    if inputs.api >= Api::of(9) {
+        return Ok(None);
+    }
+    let left = Untrusted::open(&inputs.layers, &inputs.layers.display().to_string())?;
+    let mut bom = Vec::new();
+    for member in &group.group {
+        let build = BuildToml::read(&left, &member.id.dir_name())?;
+        bom.extend(bom::of(member, &build.bom));
+    }
+    Ok((!bom.is_empty()).then_some(BuildReport { bom }))
+}
+
 impl Report {
     pub(super) fn of(saved: &Saved) -> Self {
         Self {
+            build: None,
             image: ImageReport {
                 tags: saved.names.clone(),
                 digest: saved.is_in_registry.then(|| saved.digest.to_string()),
@@ -400,14 +426,14 @@ fn layer_metadata(sha: Digest, layer: &LayerToml) -> LayerMetadata {
 }
 
 /// The directory at its place, its parents as they are.
-fn dir_plan(dir: &Path, owner: Owner) -> std::io::Result<Plan> {
+pub(super) fn dir_plan(dir: &Path, owner: Owner) -> std::io::Result<Plan> {
     let mut plan = Plan::default();
     plan.parents(dir)?;
     plan.tree(dir, dir, owner)?;
     Ok(plan)
 }
 
-fn owner(inputs: &Inputs) -> Owner {
+pub(super) fn owner(inputs: &Inputs) -> Owner {
     Owner {
         uid: inputs.uid,
         gid: inputs.gid,

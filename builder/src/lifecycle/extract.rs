@@ -2,27 +2,26 @@
 //! name has to lie where the layer belongs, nothing is written through a link, and the digest has to be the one promised.
 
 use std::{
-    collections::HashSet,
-    fs,
-    io::{self, Read, Write as _},
-    os::unix::{
-        ffi::OsStrExt as _,
-        fs::{OpenOptionsExt as _, PermissionsExt as _, symlink},
-    },
+    io::{self, Read},
+    os::unix::ffi::OsStrExt as _,
     path::{Component, Path, PathBuf},
 };
 
-use container::Digest;
-use tar::{Archive, EntryType};
+use container::{
+    Digest,
+    layer::{Headers, MTIME, Owner},
+};
+use tar::{Archive, Entry, EntryType};
 
-use super::read_ahead::read_ahead;
+use super::{
+    read_ahead::read_ahead,
+    tree::{Tree, fill},
+};
 
 /// Of one layer; a package manager's store has some hundred thousand.
 const ENTRIES_MAX: usize = 4_000_000;
 /// Of one layer, unpacked: a compressed lie ends here, and not with the disk.
 const BYTES_MAX: u64 = 16 * 1024 * 1024 * 1024;
-/// Most files are one read and one write.
-const COPY_BYTES: usize = 128 * 1024;
 
 /// Why a layer does not come back.
 #[derive(Debug, thiserror::Error)]
@@ -38,13 +37,14 @@ pub(crate) enum ExtractError {
 }
 
 /// Extracts what lies at the absolute path `at` in the tar into the new directory `into`. What this leaves when it fails is
-/// of no use.
+/// of no use. The digest is that of the headers, when each of them is one that a layer has: see
+/// [`container::layer::Plan::headers`].
 pub(crate) fn extract(
     tar: impl Read + Send,
     at: &Path,
     expected: &Digest,
     into: &Path,
-) -> Result<(), ExtractError> {
+) -> Result<Option<Digest>, ExtractError> {
     extract_within(BYTES_MAX, tar, at, expected, into)
 }
 
@@ -54,25 +54,27 @@ fn extract_within(
     at: &Path,
     expected: &Digest,
     into: &Path,
-) -> Result<(), ExtractError> {
-    let mut tree = Tree::new(into)?;
+) -> Result<Option<Digest>, ExtractError> {
     let mut tar = tar.take(bytes_max + 1);
-    let read = read_ahead(&mut tar, |tar| entries(tar, at, &mut tree));
+    let read = fill(into, |tree| {
+        read_ahead(&mut tar, |tar| entries(tar, at, tree))
+    });
     if tar.limit() == 0 {
         return Err(ExtractError::TooLarge(bytes_max));
     }
-    let ((), found) = read?;
+    let (headers, found) = read?;
     if found != *expected {
         return Err(ExtractError::Digest {
             expected: *expected,
             found,
         });
     }
-    Ok(tree.finish()?)
+    Ok(headers)
 }
 
-fn entries(tar: impl Read, at: &Path, tree: &mut Tree<'_>) -> Result<(), ExtractError> {
+fn entries(tar: impl Read, at: &Path, tree: &mut Tree<'_>) -> Result<Option<Digest>, ExtractError> {
     let mut archive = Archive::new(tar);
+    let mut headers = Some(Headers::default());
     for (count, entry) in archive.entries()?.enumerate() {
         let mut entry = entry?;
         let name = PathBuf::from(std::ffi::OsStr::from_bytes(&entry.path_bytes()));
@@ -83,6 +85,7 @@ fn entries(tar: impl Read, at: &Path, tree: &mut Tree<'_>) -> Result<(), Extract
         if count >= ENTRIES_MAX {
             return Err(wrong("is one entry too many"));
         }
+        headers = headers.and_then(|headers| with(headers, &entry));
         let absolute = Path::new("/").join(&name);
         let Ok(below) = absolute.strip_prefix(at) else {
             // The directories above the layer are there already.
@@ -95,94 +98,58 @@ fn entries(tar: impl Read, at: &Path, tree: &mut Tree<'_>) -> Result<(), Extract
         if !below.components().all(plain) {
             return Err(wrong("has dots in its path"));
         }
-        tree.add(below, &mut entry)
-            .map_err(|error| match error.kind() {
-                io::ErrorKind::Unsupported => {
-                    wrong("is neither a file, a directory nor a symbolic link")
-                }
-                io::ErrorKind::NotADirectory => wrong("lies in what is no directory of the layer"),
-                _ => error.into(),
-            })?;
+        add(tree, below, &mut entry).map_err(|error| match error.kind() {
+            io::ErrorKind::Unsupported => {
+                wrong("is neither a file, a directory nor a symbolic link")
+            }
+            io::ErrorKind::NotADirectory => wrong("lies in what is no directory of the layer"),
+            _ => error.into(),
+        })?;
     }
-    Ok(())
+    Ok(headers.map(Headers::finish))
 }
 
-/// A directory that is being filled, by us alone.
-struct Tree<'a> {
-    root: &'a Path,
-    /// Made by us; nothing is put into another.
-    dirs: HashSet<PathBuf>,
-    /// Set last, because they may forbid writing.
-    modes: Vec<(PathBuf, u32)>,
-    buffer: Vec<u8>,
+/// `None` when it is no header that a layer of ours would have.
+fn with(mut headers: Headers, entry: &Entry<'_, impl Read>) -> Option<Headers> {
+    let header = entry.header();
+    let number = |number: io::Result<u64>| u32::try_from(number.ok()?).ok();
+    let owner = Owner {
+        uid: number(header.uid())?,
+        gid: number(header.gid())?,
+    };
+    let link = entry.link_name_bytes();
+    headers.add(
+        &entry.path_bytes(),
+        header.entry_type().as_byte(),
+        header.mode().ok()?,
+        entry.size(),
+        owner,
+        link.as_deref(),
+    );
+    (header.mtime().ok()? == MTIME).then_some(headers)
 }
 
-impl<'a> Tree<'a> {
-    fn new(root: &'a Path) -> io::Result<Self> {
-        fs::create_dir(root)?;
-        Ok(Self {
-            root,
-            dirs: HashSet::from([PathBuf::new()]),
-            modes: vec![],
-            buffer: vec![0; COPY_BYTES],
-        })
-    }
-
-    fn add(&mut self, below: &Path, entry: &mut tar::Entry<'_, impl Read>) -> io::Result<()> {
-        let path = self.root.join(below);
-        let mode = entry.header().mode()? & 0o7777;
-        let kind = entry.header().entry_type();
-        if below.as_os_str().is_empty() && kind == EntryType::Directory {
-            self.modes.push((self.root.to_owned(), mode));
-            return Ok(());
+fn add(tree: &mut Tree<'_>, below: &Path, entry: &mut Entry<'_, impl Read>) -> io::Result<()> {
+    let mode = entry.header().mode()? & 0o7777;
+    match entry.header().entry_type() {
+        EntryType::Directory => tree.directory(below, mode),
+        EntryType::Regular | EntryType::Continuous => tree.file(below, mode, entry.size(), entry),
+        EntryType::Symlink => {
+            let target = entry.link_name_bytes().ok_or(io::ErrorKind::InvalidData)?;
+            tree.symlink(below, &target)
         }
-        if !below
-            .parent()
-            .is_some_and(|parent| self.dirs.contains(parent))
-        {
-            return Err(io::ErrorKind::NotADirectory.into());
-        }
-        match kind {
-            EntryType::Directory => {
-                if self.dirs.insert(below.to_owned()) {
-                    fs::create_dir(&path)?;
-                }
-                self.modes.push((path, mode));
-                Ok(())
-            }
-            EntryType::Regular | EntryType::Continuous => {
-                let mut file = fs::OpenOptions::new()
-                    .write(true)
-                    .create_new(true)
-                    .mode(0o600)
-                    .open(&path)?;
-                loop {
-                    match entry.read(&mut self.buffer)? {
-                        0 => break,
-                        length => file.write_all(&self.buffer[..length])?,
-                    }
-                }
-                file.set_permissions(fs::Permissions::from_mode(mode))
-            }
-            EntryType::Symlink => {
-                let target = entry.link_name_bytes().ok_or(io::ErrorKind::InvalidData)?;
-                symlink(std::ffi::OsStr::from_bytes(&target), &path)
-            }
-            _ => Err(io::ErrorKind::Unsupported.into()),
-        }
-    }
-
-    fn finish(self) -> io::Result<()> {
-        for (path, mode) in self.modes.iter().rev() {
-            fs::set_permissions(path, fs::Permissions::from_mode(*mode))?;
-        }
-        Ok(())
+        _ => Err(io::ErrorKind::Unsupported.into()),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use container::layer::{Owner, Plan};
+    use std::{
+        fs,
+        os::unix::fs::{PermissionsExt as _, symlink},
+    };
+
+    use container::layer::Plan;
 
     use super::*;
 

@@ -108,7 +108,7 @@ fn run(
     let scratch = TempDir::new()?;
     let plan_file = scratch.path().join("plan.toml");
     write_toml(&plan_file, &plan.of(Kind::Extension, &member.id))?;
-    let mut env = env::of_phase();
+    let mut env = env::of_phase(inputs.home.as_deref());
     prepare(&mut env, inputs, &analyzed.target().complete(), &extension)
         .failing("prepare the environment of", &program)?;
     set(&mut env, "CNB_BP_PLAN_PATH", &plan_file);

@@ -6,7 +6,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::flags::{FLAGS, Flag, LAYERS, Takes};
+use super::{
+    flags::{FLAGS, Flag, LAYERS, Takes},
+    privileges::home_of,
+};
 use crate::{
     api::Api,
     failure::{Failure, PhaseName},
@@ -35,6 +38,8 @@ pub(crate) struct Inputs {
     pub(crate) generated: PathBuf,
     pub(crate) gid: u32,
     pub(crate) group: PathBuf,
+    /// Of the build's user, where that is not the caller: buildpacks run in the creator itself.
+    pub(crate) home: Option<PathBuf>,
     /// The image arguments: the first is the output, the others more names for it, as are those of `-tag`.
     pub(crate) images: Vec<String>,
     /// Of them, those that are no `-tag`.
@@ -79,6 +84,7 @@ impl Inputs {
             None => absolute(given.text(name)),
         };
         let some_dir = |name: &str| given.some(name).map(|text| absolute(&text)).transpose();
+        let uid = given.number("uid")?;
         Ok(Self {
             api,
             log: Log {
@@ -104,6 +110,7 @@ impl Inputs {
             generated: dir("generated")?,
             gid: given.number("gid")?,
             group: path("group"),
+            home: phase.is_none().then(|| home_of(uid)).flatten(),
             argument_count: images.len(),
             images: [images, given.all("tag")].concat(),
             insecure_registries: given.all("insecure-registry"),
@@ -123,7 +130,7 @@ impl Inputs {
             skip_layers: given.is("skip-layers")? || given.is("skip-restore")?,
             stack: path("stack"),
             system: path("system"),
-            uid: given.number("uid")?,
+            uid,
             wants_version: given.is("version")?,
             layers,
         })

@@ -1,15 +1,19 @@
 //! A phase that talks to registries may begin as root, to give its folders to the build's user, whom it then becomes.
 
 use std::{
-    fs, io,
+    fs::{self, Metadata},
+    io,
     os::unix::fs::{MetadataExt as _, lchown},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use super::inputs::Inputs;
 use crate::failure::{Doing as _, Failure};
 
-/// Nothing where we are not root, or are to stay it.
+const GROUP_WRITES: u32 = 0o020;
+const ALL_WRITE: u32 = 0o002;
+
+/// Nothing where we are not root, or are to stay it. Whoever calls has the credentials already, which may be root's alone.
 pub(super) fn drop_to_user(inputs: &Inputs, dirs: &[Option<&Path>]) -> Result<(), Failure> {
     if !rustix::process::geteuid().is_root() || inputs.uid == 0 {
         return Ok(());
@@ -20,13 +24,13 @@ pub(super) fn drop_to_user(inputs: &Inputs, dirs: &[Option<&Path>]) -> Result<()
     become_user(inputs.uid, inputs.gid).map_err(Failure::io(format!("become user {}", inputs.uid)))
 }
 
-/// A tree whose top belongs to the user is taken to be the user's.
+/// A tree whose top the user may write to is taken to be the user's; its owner shows in the layers that are made of it.
 fn give(dir: &Path, uid: u32, gid: u32) -> io::Result<()> {
     let metadata = match fs::symlink_metadata(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         result => result?,
     };
-    if (metadata.uid(), metadata.gid()) == (uid, gid) {
+    if may_write(&metadata, uid, gid) {
         return Ok(());
     }
     let mut todo = vec![dir.to_owned()];
@@ -39,6 +43,31 @@ fn give(dir: &Path, uid: u32, gid: u32) -> io::Result<()> {
         lchown(&path, Some(uid), Some(gid))?;
     }
     Ok(())
+}
+
+fn may_write(metadata: &Metadata, uid: u32, gid: u32) -> bool {
+    let mode = metadata.mode();
+    metadata.uid() == uid
+        || (metadata.gid() == gid && mode & GROUP_WRITES != 0)
+        || mode & ALL_WRITE != 0
+}
+
+/// As passwd(5) has it, of the user whom we are or can become.
+pub(super) fn home_of(uid: u32) -> Option<PathBuf> {
+    let own = rustix::process::geteuid();
+    if !own.is_root() && own.as_raw() != uid {
+        return None;
+    }
+    home_in(&fs::read_to_string("/etc/passwd").ok()?, uid)
+}
+
+fn home_in(passwd: &str, uid: u32) -> Option<PathBuf> {
+    let uid = uid.to_string();
+    passwd.lines().find_map(|line| {
+        let mut fields = line.split(':').skip(2);
+        let home = (fields.next()? == uid).then(|| fields.nth(2))??;
+        (!home.is_empty()).then(|| home.into())
+    })
 }
 
 /// For the whole process, which the C library sees to.
@@ -55,5 +84,24 @@ fn become_user(uid: u32, gid: u32) -> io::Result<()> {
         check(libc::setgroups(0, std::ptr::null()))?;
         check(libc::setresgid(gid, gid, gid))?;
         check(libc::setresuid(uid, uid, uid))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_home_is_that_of_the_number() {
+        let passwd =
+            "root:x:0:0:root:/root:/bin/bash\ncnb:x:1000:1001::/home/cnb:\nodd\nx:x:7:7:::\n";
+        for (uid, home) in [
+            (0, Some("/root")),
+            (1000, Some("/home/cnb")),
+            (7, None),
+            (1, None),
+        ] {
+            assert_eq!(home_in(passwd, uid), home.map(PathBuf::from), "{uid}");
+        }
     }
 }

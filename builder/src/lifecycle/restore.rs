@@ -18,6 +18,7 @@ use toml::Table;
 use super::{
     analyzed::Analyzed,
     cache::Cache,
+    export::{dir_plan, owner},
     extract::{ExtractError, extract},
     images::Images,
     inputs::Inputs,
@@ -84,6 +85,11 @@ pub(super) fn restore(
     }
     if let Some(cache) = cache {
         restore_contents(inputs, images, cache, &contents)?;
+        if let Err(error) = cache.records().save() {
+            inputs
+                .log
+                .warn(format_args!("Layers will be hashed again: {error}"));
+        }
     }
     if inputs.api >= Api::of(8) && !inputs.skip_layers {
         restore_sboms(inputs, images, group, cache, cached.sbom.sha)?;
@@ -214,6 +220,7 @@ fn restore_content(
     let dir = own.join(name);
     let scratch = TempDir::below(&inputs.layers)?;
     let made = scratch.path().join("layer");
+    let tar = cache.look_at(sha);
     match cache
         .open_layer(images, sha, scratch.path())
         .and_then(|tar| unpack(tar, &dir, sha, &made))
@@ -225,7 +232,7 @@ fn restore_content(
             ));
             Ok(())
         }
-        Ok(()) => {
+        Ok(headers) => {
             inputs.log.info(format_args!(
                 "Restoring data for \"{}:{name}\" from cache",
                 member.id
@@ -234,12 +241,32 @@ fn restore_content(
                 fs::remove_dir_all(&dir).failing("replace", &dir)?;
             }
             fs::rename(&made, &dir).failing("make", &dir)?;
+            if let Some(tar) = tar {
+                cache.records().add(&tar, *sha);
+                record(inputs, cache, &dir, sha, headers);
+            }
             write_metadata(&own.join(format!("{name}.toml")), data)
         }
     }
 }
 
-fn unpack(tar: Box<dyn Read + Send>, at: &Path, sha: &Digest, into: &Path) -> Result<(), Failure> {
+/// EXPORT need not hash what is still as it was made here, if it would make the same tar of it: nobody has changed the
+/// modes of the directories above, say.
+fn record(inputs: &Inputs, cache: &Cache, dir: &Path, sha: &Digest, headers: Option<Digest>) {
+    if let Ok(plan) = dir_plan(dir, owner(inputs))
+        && headers == Some(plan.headers())
+        && let Some(fingerprint) = plan.fingerprint()
+    {
+        cache.records().add(&fingerprint, *sha);
+    }
+}
+
+fn unpack(
+    tar: Box<dyn Read + Send>,
+    at: &Path,
+    sha: &Digest,
+    into: &Path,
+) -> Result<Option<Digest>, Failure> {
     extract(tar, at, sha, into).map_err(|error: ExtractError| Failure::Refused(error.to_string()))
 }
 
@@ -262,7 +289,7 @@ fn restore_sboms(
             Err(failure) => inputs.log.warn(format_args!(
                 "Bills of materials are not restored: {failure}"
             )),
-            Ok(()) => give_back(inputs, group, &made)?,
+            Ok(_) => give_back(inputs, group, &made)?,
         }
     }
     give_back(inputs, group, &all.join("launch"))?;

@@ -4,14 +4,19 @@
 //! committed/io.buildpacks.lifecycle.cache.metadata   which layers there are
 //! committed/sha256:<hex>.tar                         their content
 //! staging/                                           the next one, until it is whole
+//! slipway.records                                    ours alone: what need not be hashed again
 //! ```
 
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
-use container::{Digest, layer::Plan};
+use container::{
+    Digest,
+    layer::{Fingerprint, Plan, Records},
+};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -51,6 +56,8 @@ impl CacheMetadata {
 
 pub(crate) struct VolumeCache {
     dir: PathBuf,
+    /// Of the layers' tars, and of the directories that they have become.
+    pub(crate) records: Arc<Records>,
 }
 
 impl VolumeCache {
@@ -58,6 +65,7 @@ impl VolumeCache {
     pub(crate) fn open(dir: &Path) -> Result<Self, Failure> {
         let cache = Self {
             dir: dir.to_owned(),
+            records: Arc::new(Records::open(&dir.join("slipway.records"))),
         };
         fs::metadata(dir).failing("use the cache", dir)?;
         // What a build left that died.
@@ -76,6 +84,11 @@ impl VolumeCache {
         serde_json::from_slice(&json).unwrap_or_default()
     }
 
+    /// Of a layer's tar as it is now; the digest in its name may be wrong.
+    pub(crate) fn look_at(&self, sha: &Digest) -> io::Result<Fingerprint> {
+        Fingerprint::of_file(&self.committed().join(file(sha)))
+    }
+
     pub(crate) fn open_layer(&self, sha: &Digest) -> io::Result<fs::File> {
         fs::File::open(self.committed().join(file(sha)))
     }
@@ -87,12 +100,26 @@ impl VolumeCache {
             self.committed().join(file(sha)),
             self.staging().join(file(sha)),
         );
-        if !is_whole(&from, sha) {
+        if !self.is_whole(&from, sha) {
             return Ok(false);
         }
         match fs::hard_link(&from, &to) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(true),
-            result => result.failing("keep", &from).map(|()| true),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            result => result.failing("keep", &from)?,
+        }
+        // Another name is a change.
+        self.record(&to, sha);
+        Ok(true)
+    }
+
+    fn is_whole(&self, path: &Path, sha: &Digest) -> bool {
+        let looked = Fingerprint::of_file(path);
+        looked.is_ok_and(|looked| self.records.find(&looked) == Some(*sha)) || has(path, sha)
+    }
+
+    fn record(&self, path: &Path, sha: &Digest) {
+        if let Ok(looked) = Fingerprint::of_file(path) {
+            self.records.add(&looked, *sha);
         }
     }
 
@@ -102,6 +129,7 @@ impl VolumeCache {
         let sha = layer.write_tar(&mut out).failing("write", &part)?;
         let path = self.staging().join(file(&sha));
         fs::rename(&part, &path).failing("write", &path)?;
+        self.record(&path, &sha);
         Ok(sha)
     }
 
@@ -112,6 +140,7 @@ impl VolumeCache {
         fs::write(&path, json + "\n").failing("write", &path)?;
         fs::rename(self.committed(), self.backup()).failing("replace", &self.committed())?;
         fs::rename(self.staging(), self.committed()).failing("replace", &self.committed())?;
+        self.records.save().failing("write to", &self.dir)?;
         remove(&self.backup())
     }
 
@@ -128,7 +157,7 @@ impl VolumeCache {
     }
 }
 
-fn is_whole(path: &Path, sha: &Digest) -> bool {
+fn has(path: &Path, sha: &Digest) -> bool {
     let mut hasher = Sha256::new();
     let copied =
         fs::File::open(path).and_then(|mut file| io::copy(&mut file, &mut Hash(&mut hasher)));

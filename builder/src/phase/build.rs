@@ -2,7 +2,7 @@
 //! it make (buildpack spec, "Phase #3: Build").
 
 use std::{
-    fs, io,
+    fs, io, mem,
     os::fd::AsFd as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -10,6 +10,7 @@ use std::{
 
 use crate::{
     api::Api,
+    bom::{self, BomEntry},
     buildpack::{Buildpack, Kind},
     env::{self, Env, set},
     failure::{Doing as _, Ended, Failure, note_step},
@@ -36,7 +37,8 @@ pub(crate) fn build(
     let target = analyzed.target().complete();
     let layers = Untrusted::open(&inputs.layers, &inputs.layers.display().to_string())?;
     remove_sboms(inputs)?;
-    let mut env = env::of_phase();
+    let mut env = env::of_phase(inputs.home.as_deref());
+    let mut build_bom = Vec::new();
     let mut launch = LaunchMetadata {
         extensions: group.extensions.clone(),
         ..LaunchMetadata::default()
@@ -59,6 +61,8 @@ pub(crate) fn build(
         if inputs.api >= Api::of(8) {
             sbom::collect(&inputs.layers, &layers, &buildpack, &results.layers)?;
         }
+        warn_of_bom(inputs, &layers, member, &results)?;
+        build_bom.extend(bom::of(member, &results.bom));
         if launch.add(member, &results.launch) {
             let id = &member.id;
             inputs.log.warn(format_args!(
@@ -67,7 +71,11 @@ pub(crate) fn build(
         }
     }
     if inputs.api >= Api::of(9) {
-        sbom::write_legacy(&inputs.layers)?;
+        let launch_bom = mem::take(&mut launch.bom);
+        sbom::write_legacy(
+            &inputs.layers,
+            &[("launch", launch_bom), ("build", build_bom)],
+        )?;
     }
     write_launch(inputs, &launch)
 }
@@ -99,7 +107,7 @@ pub(crate) fn step_of(
     at: &BuildpackId,
 ) -> Result<Option<Step>, Failure> {
     let layers = Untrusted::open(&inputs.layers, &inputs.layers.display().to_string())?;
-    let mut env = env::of_phase();
+    let mut env = env::of_phase(inputs.home.as_deref());
     for member in &group.group {
         let asked = plan.of(Kind::Buildpack, &member.id);
         if member.id == *at {
@@ -173,6 +181,8 @@ pub(crate) fn execute(program: &Path, args: &[&Path], app: &Path, env: &Env) -> 
 struct Results {
     layers: Vec<Layer>,
     launch: LaunchToml,
+    /// Of what is not in the image.
+    bom: Vec<BomEntry>,
     unmet: Vec<String>,
 }
 
@@ -183,7 +193,8 @@ impl Results {
         plan: &BuildpackPlan<'_>,
     ) -> Result<Self, BadFile> {
         let dir = member.id.dir_name();
-        let unmet = BuildToml::read(layers, &dir)?;
+        let build = BuildToml::read(layers, &dir)?;
+        let unmet = build.unmet();
         if let Some(name) = unmet.iter().find(|name| !plan.asks_for(name)) {
             return Err(BadFile::new(
                 &layers.shown(&format!("{dir}/build.toml")),
@@ -193,9 +204,27 @@ impl Results {
         Ok(Self {
             layers: LayerToml::all(layers, &dir)?,
             launch: LaunchToml::read(layers, &dir, member.api)?,
+            bom: build.bom,
             unmet,
         })
     }
+}
+
+/// A buildpack that has both is on its way from one to the other.
+fn warn_of_bom(
+    inputs: &Inputs,
+    layers: &Untrusted,
+    member: &Member,
+    results: &Results,
+) -> Result<(), Failure> {
+    let has_bom = !results.launch.bom.is_empty() || !results.bom.is_empty();
+    if has_bom && !sbom::has_some(layers, &member.id)? {
+        inputs.log.warn(format_args!(
+            "{} lists its dependencies under `[[bom]]`, which is no longer the way: files like `launch.sbom.cdx.json` are",
+            member.id
+        ));
+    }
+    Ok(())
 }
 
 /// A layer that is for nothing is moved out of sight of later buildpacks.

@@ -44,7 +44,7 @@ fn debug(args: &[String]) -> Result<Infallible, Failure> {
     let step = step(&inputs)?;
     let mut env = step
         .as_ref()
-        .map_or_else(env::of_phase, |step| step.env.clone());
+        .map_or_else(|| env::of_phase(None), |step| step.env.clone());
     let mut args = args.iter();
     for variable in args.by_ref().take_while(|arg| *arg != "--") {
         if let Some((name, value)) = variable.split_once('=') {
@@ -87,7 +87,7 @@ fn detect_step(inputs: &Inputs, target: &Target, buildpack: &Buildpack) -> Resul
     let scratch = TempDir::new()?;
     let plan = scratch.path().join("plan.toml");
     fs::write(&plan, "").failing("write", &plan)?;
-    let mut env = env::of_phase();
+    let mut env = env::of_phase(inputs.home.as_deref());
     prepare(&mut env, inputs, target, buildpack).failing("prepare the environment of", &program)?;
     set(&mut env, "CNB_BUILD_PLAN_PATH", &plan);
     Ok(Step {

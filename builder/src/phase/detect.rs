@@ -97,7 +97,7 @@ impl<'a> Detection<'a> {
             inputs,
             extensions,
             target,
-            env: env::of_phase(),
+            env: env::of_phase(inputs.home.as_deref()),
             opened: vec![],
             outcomes: HashMap::new(),
             trials: 0,

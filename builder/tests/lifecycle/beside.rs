@@ -1,7 +1,12 @@
 //! The same builds by the reference lifecycle, in the same places: the group, the plan, the layers to the byte, the labels
 //! and the configuration field by field, the exit statuses.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    os::unix::fs::{PermissionsExt as _, symlink},
+    path::PathBuf,
+    sync::Once,
+};
 
 use serde_json::Value;
 
@@ -18,21 +23,87 @@ pub(crate) const CASES: &[Case] = &[
         everything,
     ),
     ("beside the reference: all platforms", platforms),
+    (
+        "beside the reference: another run image by an extension",
+        extension,
+    ),
     ("beside the reference: images in a registry", registry),
     ("beside the reference: exit statuses", statuses),
 ];
 
 /// Where its programs are; `None`, said once, when it is not installed.
 pub(crate) fn reference() -> Option<PathBuf> {
+    static SAID: Once = Once::new();
     let dir = std::env::var_os("SLIPWAY_LIFECYCLE").map(PathBuf::from);
     if dir.is_none() {
-        println!("SLIPWAY_LIFECYCLE is not set: nothing is compared to the reference lifecycle");
+        SAID.call_once(|| {
+            println!(
+                "SLIPWAY_LIFECYCLE is not set: nothing is compared to the reference lifecycle"
+            );
+        });
     }
     dir
 }
 
+/// Trees that are hard to pack: modes, links, and names around the limits of the formats.
+const SHAPES: &str = r#"cd $1
+n() { printf "$1%.0s" $(seq $2); }
+mkdir -p modes/{sticky,group,shut} links/dir names/{a,a-b} exec/{exec.d/web,profile.d/web} empty dotted.name
+for mode in 0444 0600 0755 4755 2711 0777; do echo $mode > modes/$mode; chmod $mode modes/$mode; done
+chmod 1777 modes/sticky; chmod 2770 modes/group; chmod 0700 modes/shut
+echo one > links/one; ln links/one links/two; ln -s ../names links/up; ln -s none links/dangling; ln -s /etc/passwd links/absolute
+ln -s $(n t 100) links/100; ln -s $(n t 101) links/101; ln -s $(n d/ 90)$(n t 90) links/long; ln -s ümlaut links/ümlaut
+touch names/a/f names/a-b/g "names/with space" names/.hidden names/Ümlaut names/$(n x 99) names/$(n x 100) names/$(n x 101) names/$(n x 255)
+touch $'names/new
+line' $'names/tab	' 'names/back\slash' names/=; mkdir -p names/$(n d 200)/$(n e 200); touch names/$(n d 200)/$(n e 200)/$(n f 80)
+printf '#!/bin/sh
+echo "E=1" >&3
+' > exec/exec.d/e; cp exec/exec.d/e exec/exec.d/web/e; chmod 755 exec/exec.d/e exec/exec.d/web/e
+echo 'export P=1' > exec/profile.d/p.sh; cp exec/profile.d/p.sh exec/profile.d/web/p.sh
+head -c 1000 /dev/zero > names/1000; head -c 1024 /dev/zero > names/1024; head -c 70000 /dev/zero > names/70000
+for layer in modes links names exec empty dotted.name; do printf '[types]
+launch = true
+' > $layer.toml; done
+printf '[types]
+launch = true
+cache = true
+build = true
+[metadata]
+when = 2020-01-02T03:04:05Z
+f = 1.5
+[metadata.b]
+"c d" = [[1, 2], []]
+' > names.toml
+printf '[[slices]]
+paths = ["[l-m]ink*", "sub?", "none"]
+[[slices]]
+paths = ["nothing/*"]
+[[processes]]
+type = "worker.x"
+command = ["w", ""]
+working-dir = ""
+' > launch.toml
+"#;
+
 /// Every kind of layer, file and environment that a buildpack can leave.
 pub(crate) fn fixture(world: &World) {
+    world.write("app/bin/run", "run");
+    world.write("app/sub1/only", "sliced away");
+    world.write("app/.profile", "");
+    world.write("app/with space/é", "x");
+    for (name, target) in [
+        ("link", "a/b.js"),
+        ("links", "static"),
+        ("dangling", "none"),
+    ] {
+        symlink(target, world.path("app").join(name)).unwrap();
+    }
+    fs::set_permissions(
+        world.path("app/bin/run"),
+        fs::Permissions::from_mode(0o6755),
+    )
+    .unwrap();
+    fs::create_dir(world.path("app/void")).unwrap();
     world.write("app/a/b.js", "b");
     world.write("app/a-b", "x");
     world.write("app/c.css", "");
@@ -113,8 +184,23 @@ args = [\"x\"]
 [[processes]]
 type = \"direct\"
 command = \"d\"
-direct = true' > $1/launch.toml",
+direct = true
+[[bom]]
+name = \"dep\"
+[bom.metadata]
+version = \"1\"
+licenses = [\"MIT\", \"<x>\"]
+size = 3
+[bom.metadata.source]
+\"a key\" = \"<u>\"
+[[bom]]
+name = \"bare\"' > $1/launch.toml
+echo '[[bom]]
+name = \"compiler\"
+[bom.metadata]
+version = \"2\"' > $1/build.toml",
     );
+    world.buildpack("0.10", "acme/shapes", "", "exit 0", SHAPES);
     world.buildpack("0.10", "acme/absent", "", "exit 100", "");
     world.buildpack("0.10", "acme/fails", "", "echo broken; exit 3", "");
     world.buildpack(
@@ -126,7 +212,7 @@ direct = true' > $1/launch.toml",
     );
     world.buildpack("0.12", "acme/testing", "exec-env=['test']", "exit 0", "");
     let composite = order(
-        "acme/absent acme/app\nacme/tools acme/second acme/app acme/old",
+        "acme/absent acme/app\nacme/tools acme/second acme/app acme/old acme/shapes",
         "order",
     );
     world.buildpack("0.10", "acme/all", &composite, "", "");
@@ -138,6 +224,7 @@ direct = true' > $1/launch.toml",
 struct Left {
     files: Vec<(String, String)>,
     config: Value,
+    summary: Option<String>,
 }
 
 const FILES: &[&str] = &[
@@ -176,6 +263,15 @@ fn build(world: &World) -> Left {
         world.names("cache/committed").join("\n"),
     ));
     files.push(("sboms".to_owned(), tree(world, "layers/sbom").join("\n")));
+    let report = world.toml("layers/report.toml");
+    let bom = report
+        .get("build")
+        .and_then(|build| build.get("bom"))
+        .and_then(toml::Value::as_array);
+    files.push((
+        "the report's build.bom".to_owned(),
+        format!("{:#?}", bom.filter(|bom| !bom.is_empty())),
+    ));
     let mut image = world.image(APP).config;
     let labels = &mut image["config"]["Labels"];
     let mut build: Value =
@@ -185,11 +281,15 @@ fn build(world: &World) -> Left {
     // Compared as text, so that the order of the fields counts. The reference writes the run image's configuration anew
     // before it takes the digest, which then is not that of the image on disk.
     let label = labels["io.buildpacks.lifecycle.metadata"].as_str().unwrap();
-    let (before, after) = label.split_once("/run/1@sha256:").unwrap();
-    labels["io.buildpacks.lifecycle.metadata"] = format!("{before}/run/1{}", &after[64..]).into();
+    let at = label.find("/run/").unwrap() + "/run/1".len();
+    let end = at + "@sha256:".len() + 64;
+    labels["io.buildpacks.lifecycle.metadata"] =
+        format!("{}{}", &label[..at], &label[end..]).into();
     Left {
         files,
         config: image,
+        // Older platforms have less of it.
+        summary: (world.api == "0.15").then(|| summary(world)),
     }
 }
 
@@ -265,25 +365,25 @@ fn compare(ours: &Left, theirs: &Left, what: &str) {
 }
 
 /// One world for both, because the layers hold the paths.
-fn both(world: &mut World, reference: PathBuf, times: usize) {
-    let mut builds = Vec::new();
-    for lifecycle in [None, Some(reference)] {
+fn both(
+    world: &mut World,
+    reference: PathBuf,
+    times: usize,
+    prepare: fn(&World),
+) -> [Vec<Left>; 2] {
+    let builds = [None, Some(reference)].map(|lifecycle| {
         world.reference = lifecycle;
         let app = world.path("oci/registry.example/app");
         _ = fs::remove_dir_all(app);
         _ = fs::remove_dir_all(world.path("cache"));
         fs::create_dir_all(world.path("cache")).unwrap();
-        let mut left = Vec::new();
-        for _ in 0..times {
+        let build = |_| {
             world.reset();
-            fixture(world);
-            left.push(build(world));
-            if world.api == "0.15" {
-                assert_eq!(summary(world), GOLDEN);
-            }
-        }
-        builds.push(left);
-    }
+            prepare(world);
+            build(world)
+        };
+        (0..times).map(build).collect::<Vec<Left>>()
+    });
     for (number, (ours, theirs)) in builds[0].iter().zip(&builds[1]).enumerate() {
         compare(
             ours,
@@ -291,19 +391,47 @@ fn both(world: &mut World, reference: PathBuf, times: usize) {
             &format!("Platform API {}, build {}", world.api, number + 1),
         );
     }
+    builds
 }
 
 fn everything(_: &World) {
     let Some(reference) = reference() else { return };
-    both(&mut World::new(), reference, 2);
+    for left in both(&mut World::new(), reference, 2, fixture)
+        .iter()
+        .flatten()
+    {
+        assert_eq!(left.summary.as_deref(), Some(GOLDEN));
+    }
 }
+
+/// An extension has the last word on the run image, and is in the labels.
+fn extension(_: &World) {
+    let Some(reference) = reference() else { return };
+    for api in ["0.10", "0.12", "0.15"] {
+        let mut world = World::new();
+        world.api = api;
+        world.run_image("registry.example/run:2", "12", "second");
+        both(&mut world, reference.clone(), 1, |world| {
+            fixture(world);
+            world.extension(
+                "chooser",
+                "echo '[[provides]]\nname = \"tool\"' > $2",
+                CHOOSE,
+            );
+            let order = world.read("order.toml") + &order("chooser", "order-extensions");
+            world.write("order.toml", &order);
+        });
+    }
+}
+
+const CHOOSE: &str = "echo 'FROM registry.example/run:2' > $1/run.Dockerfile";
 
 fn platforms(_: &World) {
     let Some(reference) = reference() else { return };
     for api in ["0.7", "0.8", "0.9", "0.11", "0.12", "0.13", "0.14"] {
         let mut world = World::new();
         world.api = api;
-        both(&mut world, reference.clone(), 1);
+        both(&mut world, reference.clone(), 1, fixture);
     }
 }
 

@@ -9,6 +9,7 @@ use crate::{
 
 pub(crate) const CASES: &[Case] = &[
     ("nested orders are spread out from the left", nested),
+    ("the platform's order goes before the builder's", orders),
     ("each buildpack is asked once", once),
     ("system buildpacks surround every group", system),
     ("what a buildpack sees, by its API", environment),
@@ -23,6 +24,10 @@ pub(crate) const CASES: &[Case] = &[
 /// Ids of group.toml.
 fn group(world: &World) -> String {
     world.ok("detector", &[]);
+    ids(world)
+}
+
+fn ids(world: &World) -> String {
     let group = world.toml("layers/group.toml");
     let ids = group["group"]
         .as_array()
@@ -71,6 +76,27 @@ fn nested(world: &World) {
     ] {
         world.order(groups);
         assert_eq!(world.run("detector", &[]).code, code, "{groups}");
+    }
+}
+
+fn orders(world: &World) {
+    for id in ["a", "b", "c"] {
+        world.buildpack("0.10", id, "", "exit 0", "");
+    }
+    world.write("layers/order.toml", &order("a", "order"));
+    world.write("mine.toml", &order("b", "order"));
+    world.order("c");
+    let mine = world.path("mine.toml").display().to_string();
+    let default = [("CNB_ORDER_PATH", "")];
+    for (args, env, expected) in [
+        (&[][..], &default[..], "a"),
+        (&["-order", &mine], &default, "b"),
+        (&["-order", &mine], &[], "b"),
+        (&[], &[], "c"),
+    ] {
+        let ran = world.run_with("detector", args, env);
+        assert_eq!(ran.code, 0, "{}", ran.text);
+        assert_eq!(ids(world), expected, "{args:?} {env:?}");
     }
 }
 

@@ -43,8 +43,13 @@ fn golden(world: &World) {
 pub(crate) fn summary(world: &World) -> String {
     let image = world.image(APP);
     let mut text = format!("{}\n", world.read("layers/config/metadata.toml"));
-    for created_by in image.history() {
+    let root = world.root.path().display().to_string();
+    for (at, created_by) in image.history().iter().enumerate() {
         text.push_str(&format!("layer {created_by}\n"));
+        // The run image's is not of our making; the launcher's sizes are ours.
+        for line in image.listing(at, &root).iter().filter(|_| at > 0) {
+            text.push_str(&format!("{line}\n"));
+        }
     }
     for field in ["Env", "Entrypoint", "Cmd", "User"] {
         text.push_str(&format!("{field} {}\n", image.config["config"][field]));

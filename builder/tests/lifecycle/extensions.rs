@@ -2,6 +2,7 @@
 
 use crate::{
     Case,
+    table::each_lifecycle,
     world::{APP, RUN, World, order},
 };
 
@@ -9,28 +10,18 @@ pub(crate) const CASES: &[Case] = &[
     ("an extension chooses the run image", choose),
     ("an extension that changes an image is refused", change),
     ("bad extensions", bad),
+    ("table: which extensions take part", members),
+    ("what an extension gets and leaves", generated),
 ];
 
-fn extension(world: &World, id: &str, detect: &str, generate: &str) {
-    let dir = format!("extensions/{id}/1");
-    world.write(
-        &format!("{dir}/extension.toml"),
-        &format!("api='0.10'\n[extension]\nid='{id}'\nversion='1'\n"),
-    );
-    world.script(&format!("{dir}/bin/detect"), detect);
-    world.script(&format!("{dir}/bin/generate"), generate);
-}
-
 fn prepare(world: &World, generate: &str) {
-    extension(
-        world,
+    world.extension(
         "curl",
         "echo '[[provides]]
 name = \"curl\"' > $2",
         generate,
     );
-    extension(
-        world,
+    world.extension(
         "unused",
         "echo '[[provides]]
 name = \"wget\"' > $2",
@@ -133,8 +124,7 @@ fn bad(world: &World) {
         prepare(world, generate);
         world.run("detector", &[]).failed(code, expected);
     }
-    extension(
-        world,
+    world.extension(
         "curl",
         "echo '[[requires]]
 name = \"x\"' > $2",
@@ -144,4 +134,154 @@ name = \"x\"' > $2",
     world
         .run("detector", &[])
         .failed(20, "an extension may provide, and not require");
+}
+
+/// Groups of extensions; what the buildpack requires; what takes part, extensions first.
+type Members = (&'static str, &'static str, &'static str);
+
+#[rustfmt::skip]
+const MEMBERS: &[Members] = &[
+    ("curl", "", "a"),
+    ("curl", "curl", "curl a"),
+    ("curl wget", "curl wget", "curl wget a"),
+    ("wget curl", "curl", "curl a"),
+    ("wget\ncurl", "curl", "curl a"),
+    ("curl\nwget", "curl", "curl a"),
+    ("never curl", "curl", "curl a"),
+    ("static", "fixed", "static a"),
+    ("silent curl", "curl", "curl silent a"),
+    ("testing curl", "curl", "curl a"),
+    ("never", "", "a"),
+];
+
+fn members(_: &World) {
+    let mut wrong = String::new();
+    for (extensions, requires, expected) in MEMBERS {
+        let found = each_lifecycle(|lifecycle| {
+            let world = World {
+                reference: lifecycle,
+                ..World::new()
+            };
+            let provides = |name: &str| format!("echo '[[provides]]\nname = \"{name}\"' > $2");
+            world.extension("curl", &provides("curl"), "");
+            world.extension("wget", &provides("wget"), "");
+            world.extension("never", "exit 100", "");
+            world.extension("silent", "", "");
+            world.extension("testing", &provides("curl"), "");
+            let testing = "extensions/testing/1/extension.toml";
+            let text = world.read(testing).replace("0.10", "0.12") + "exec-env=['test']\n";
+            world.write(testing, &text);
+            // Without a program: the plan lies there.
+            world.extension("static", "", "");
+            std::fs::remove_dir_all(world.path("extensions/static/1/bin")).unwrap();
+            world.write(
+                "extensions/static/1/detect/plan.toml",
+                "[[provides]]\nname='fixed'\n",
+            );
+            let plan = requires
+                .split_whitespace()
+                .map(|name| format!("[[requires]]\nname = \"{name}\"\n"));
+            let plan = plan.collect::<String>();
+            world.buildpack("0.10", "a", "", &format!("echo '{plan}' > $2"), "");
+            let text = order("a", "order") + &order(extensions, "order-extensions");
+            world.write("order.toml", &text);
+            world.ok("analyzer", &["-run-image", RUN, APP]);
+            world.ok("detector", &[]);
+            let group = world.toml("layers/group.toml");
+            let ids = ["group-extensions", "group"].map(|name| {
+                let list = group.get(name).and_then(toml::Value::as_array);
+                let list = list.into_iter().flatten();
+                let mut ids: Vec<&str> = list.map(|one| one["id"].as_str().unwrap()).collect();
+                ids.sort_unstable();
+                ids.join(" ")
+            });
+            ids.join(" ").trim().to_owned()
+        });
+        if found.iter().any(|found| found != expected) {
+            wrong += &format!("{extensions:?} {requires:?}: {found:?}\n");
+        }
+    }
+    assert!(wrong.is_empty(), "\n{wrong}");
+    // Extensions alone are nothing.
+    for code in each_lifecycle(|lifecycle| {
+        let world = World {
+            reference: lifecycle,
+            ..World::new()
+        };
+        world.extension("curl", "", "");
+        world.buildpack("0.10", "a", "", "exit 100", "");
+        let text = order("a?", "order") + &order("curl", "order-extensions");
+        world.write("order.toml", &text);
+        world.ok("analyzer", &["-run-image", RUN, APP]);
+        world.run("detector", &[]).code
+    }) {
+        assert_eq!(code, 20);
+    }
+}
+
+fn generated(_: &World) {
+    each_lifecycle(|lifecycle| {
+        let world = World {
+            reference: lifecycle,
+            ..World::new()
+        };
+        world.write("platform/env/MINE", "from the user");
+        let print =
+            "cat $3 > $1/../../seen-plan; env > $1/../../seen-env; touch $1/extend-config.toml
+printf 'ARG base_image\\nFROM ${base_image}\\nRUN true\\n' > $1/build.Dockerfile; echo said";
+        let provides = |name: &str| format!("echo '[[provides]]\nname = \"{name}\"' > $2");
+        world.extension("acme/curl", &provides("curl"), print);
+        std::fs::rename(
+            world.path("extensions/acme/curl"),
+            world.path("extensions/acme_curl"),
+        )
+        .unwrap();
+        // Without a program: what it would leave lies there.
+        world.extension("static", &provides("wget"), "");
+        std::fs::remove_file(world.path("extensions/static/1/bin/generate")).unwrap();
+        world.write(
+            "extensions/static/1/generate/run.Dockerfile",
+            "FROM registry.example/run:2\n",
+        );
+        world.run_image("registry.example/run:2", "12", "second");
+        world.buildpack(
+            "0.10",
+            "a",
+            "",
+            "printf '[[requires]]\\nname = \"curl\"\\n[[requires]]\\nname = \"wget\"\\n' > $2",
+            "",
+        );
+        let text = order("a", "order") + &order("acme/curl static", "order-extensions");
+        world.write("order.toml", &text);
+        world.ok("analyzer", &["-run-image", RUN, APP]);
+        let text = world.ok("detector", &[]);
+        assert!(text.contains("said"), "{text}");
+        let plan = world.read("layers/seen-plan");
+        assert!(plan.contains("curl") && !plan.contains("wget"), "{plan}");
+        let env = world.read("layers/seen-env");
+        for wanted in [
+            "CNB_OUTPUT_DIR=",
+            "CNB_EXTENSION_DIR=",
+            "CNB_BP_PLAN_PATH=",
+            "CNB_TARGET_OS=linux",
+            "MINE=from the user",
+        ] {
+            assert!(env.contains(wanted), "{wanted}: {env}");
+        }
+        assert!(!env.contains("CNB_LAYERS_DIR="), "{env}");
+        for file in ["build.Dockerfile", "extend-config.toml"] {
+            assert!(
+                world.path("layers/generated/acme_curl").join(file).exists(),
+                "{file}"
+            );
+        }
+        // The reference leaves it where it was.
+        let copy = world.path("layers/generated/static/run.Dockerfile");
+        assert_eq!(copy.exists(), world.reference.is_none());
+        let analyzed = world.toml("layers/analyzed.toml");
+        assert_eq!(
+            analyzed["run-image"]["image"].as_str(),
+            Some("registry.example/run:2")
+        );
+    });
 }

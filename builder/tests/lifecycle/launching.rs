@@ -2,11 +2,16 @@
 
 use crate::{
     Case,
+    table::each_lifecycle,
     world::{APP, World},
 };
 
 pub(crate) const CASES: &[Case] = &[
     ("processes of an image start", starts),
+    (
+        "a shell's processes, their profiles and where they run",
+        shells,
+    ),
     ("what cannot be started says why", cannot),
     ("the binary is the launcher under its name", by_name),
 ];
@@ -72,6 +77,80 @@ command = \"echo $P $V | tr a-z A-Z\"' > $1/launch.toml",
         world.image(APP).config["config"]["Entrypoint"][0],
         "/cnb/process/web"
     );
+}
+
+/// Ours, and where it is installed the reference launcher.
+fn shells(_: &World) {
+    each_lifecycle(|lifecycle| {
+        shells_by(&World {
+            reference: lifecycle,
+            ..World::new()
+        });
+    });
+}
+
+fn shells_by(world: &World) {
+    let dir = world.path("elsewhere").display().to_string();
+    std::fs::create_dir(world.path("elsewhere")).unwrap();
+    world.buildpack(
+        "0.8",
+        "a",
+        "",
+        "exit 0",
+        &format!(
+            "mkdir -p $1/x/profile.d/web.1
+echo 'export ORDER=\"$ORDER first\" NAME=$0 AT=$PWD' > $1/x/profile.d/1
+echo 'export ORDER=\"$ORDER second\"' > $1/x/profile.d/2
+echo 'export ORDER=\"$ORDER own\"' > $1/x/profile.d/web.1/1
+printf '[types]\\nlaunch = true\\n' > $1/x.toml
+echo '[[processes]]
+type = \"web.1\"
+command = \"echo $ORDER in $PWD\"
+working-dir = \"{dir}\"
+[[processes]]
+type = \"args\"
+command = \"echo\"
+args = [\"$ORDER\", \"a b\", \"$(echo c)\"]' > $1/launch.toml"
+        ),
+    );
+    world.order("a");
+    world.all();
+    world.write(
+        "app/.profile",
+        "export ORDER=\"$ORDER app\"; [ \"$AT\" = \"$PWD\" ] && export ORDER=\"$ORDER here\"\n",
+    );
+    for (name, args, expected) in [
+        (
+            "/cnb/process/web.1",
+            &[][..],
+            format!("first second own app here in {dir}\n"),
+        ),
+        (
+            "/cnb/process/args",
+            &[],
+            " first second app here a b c\n".to_owned(),
+        ),
+        (
+            "/cnb/process/args",
+            &["more"],
+            " first second app here a b c more\n".to_owned(),
+        ),
+        (
+            "launcher",
+            &["echo $ORDER"],
+            "first second app here\n".to_owned(),
+        ),
+        (
+            "launcher",
+            &["echo", "$ORDER", "x"],
+            " first second app here x\n".to_owned(),
+        ),
+        ("launcher", &["--", "echo", "$ORDER"], "$ORDER\n".to_owned()),
+    ] {
+        let ran = world.launch(name, args, &[]);
+        assert_eq!(ran.text, expected, "{name} {args:?}");
+    }
+    assert_eq!(world.launch("launcher", &["exit 3"], &[]).code, 3);
 }
 
 /// Under its name, our own binary is the launcher too.

@@ -11,6 +11,7 @@ pub(crate) const CASES: &[Case] = &[
         rebase,
     ),
     ("what does not suit is refused, unless it is forced", force),
+    ("labels of the base follow it, and no others", labels),
 ];
 
 fn prepare(world: &World) {
@@ -110,4 +111,50 @@ fn force(world: &World) {
         world.image(APP).label("io.buildpacks.base.distro.version"),
         "13"
     );
+}
+
+fn labels(world: &World) {
+    prepare(world);
+    world.run_image_with(RUN, "newer", |config| {
+        let labels = config["config"]["Labels"].as_object_mut().unwrap();
+        labels.insert("io.buildpacks.stack.more".to_owned(), "more".into());
+        labels.insert("io.buildpacks.base.homepage".to_owned(), "there".into());
+        labels.insert("io.buildpacks.other".to_owned(), "not for the app".into());
+        labels.remove("io.buildpacks.stack.id");
+    });
+    world.ok("rebaser", &[APP]);
+    let labels = world.image(APP).config["config"]["Labels"].clone();
+    for (name, expected) in [
+        ("io.buildpacks.stack.more", Some("more")),
+        ("io.buildpacks.base.homepage", Some("there")),
+        ("io.buildpacks.base.distro.name", Some("debian")),
+        ("io.buildpacks.stack.id", None),
+        ("io.buildpacks.other", None),
+        ("kept", Some("base")),
+    ] {
+        assert_eq!(
+            labels.get(name).and_then(|value| value.as_str()),
+            expected,
+            "{name}"
+        );
+    }
+    // Before there were targets, those of the stack alone.
+    let old = World {
+        api: "0.11",
+        ..World::new()
+    };
+    old.write(
+        "stack.toml",
+        "[run-image]\nimage='registry.example/run:1'\n",
+    );
+    prepare(&old);
+    old.run_image_with(RUN, "newer", |config| {
+        let labels = config["config"]["Labels"].as_object_mut().unwrap();
+        labels.insert("io.buildpacks.stack.more".to_owned(), "more".into());
+        labels.insert("io.buildpacks.base.homepage".to_owned(), "there".into());
+    });
+    old.ok("rebaser", &[APP]);
+    let labels = old.image(APP).config["config"]["Labels"].clone();
+    assert_eq!(labels["io.buildpacks.stack.more"], "more");
+    assert_eq!(labels.get("io.buildpacks.base.homepage"), None);
 }

@@ -4,6 +4,7 @@ use std::fs;
 
 use crate::{
     Case,
+    table::each_lifecycle,
     world::{APP, RUN, World},
 };
 
@@ -16,6 +17,7 @@ pub(crate) const CASES: &[Case] = &[
     ("a cache cannot write outside of its layer", hostile),
     ("a cache may be an image", image),
     ("nothing comes back when that is not wanted", skipped),
+    ("only who takes part gets something back", members),
 ];
 
 const BUILD: &str = "ls $1 > $1/../../seen-$(basename $1); for l in l lc c b lb; do
@@ -200,4 +202,31 @@ fn skipped(world: &World) {
     world.ok("restorer", &["-skip-layers", "-cache-dir", &cache]);
     world.ok("builder", &[]);
     assert_eq!(seen(world), "store.toml");
+}
+
+/// A buildpack that is not in the group this time, and one whose name is no file name.
+fn members(_: &World) {
+    each_lifecycle(|lifecycle| {
+        let world = World {
+            reference: lifecycle,
+            ..World::new()
+        };
+        let build = "ls $1 > $1/../../seen-${1##*/}; mkdir -p $1/c; echo c > $1/c/file; printf '[types]\\ncache = true\\nbuild = true\\n' > $1/c.toml";
+        for id in ["acme/one", "two"] {
+            world.buildpack("0.10", id, "", "", build);
+        }
+        world.order("acme/one two");
+        world.all();
+        world.reset();
+        world.order("acme/one");
+        world.all();
+        assert_eq!(world.read("seen-acme_one"), "c\nc.toml\n");
+        assert!(!world.path("layers/two").exists());
+        // Nor is it kept for it.
+        world.reset();
+        world.order("acme/one two");
+        world.all();
+        assert_eq!(world.read("seen-acme_one"), "c\nc.toml\n");
+        assert_eq!(world.read("seen-two"), "");
+    });
 }

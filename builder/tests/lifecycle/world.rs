@@ -115,6 +115,17 @@ impl World {
         self.script(&format!("{dir}/bin/build"), build);
     }
 
+    /// An image extension of one version.
+    pub(crate) fn extension(&self, id: &str, detect: &str, generate: &str) {
+        let dir = format!("extensions/{id}/1");
+        self.write(
+            &format!("{dir}/extension.toml"),
+            &format!("api='0.10'\n[extension]\nid='{id}'\nversion='1'\n"),
+        );
+        self.script(&format!("{dir}/bin/detect"), detect);
+        self.script(&format!("{dir}/bin/generate"), generate);
+    }
+
     pub(crate) fn script(&self, name: &str, script: &str) {
         self.write(name, &format!("#!/bin/bash\nset -e\n{script}\n"));
         fs::set_permissions(self.path(name), fs::Permissions::from_mode(0o755)).unwrap();
@@ -127,9 +138,14 @@ impl World {
 
     /// Extends the environment only by what is given.
     pub(crate) fn run_with(&self, phase: &str, args: &[&str], env: &[(&str, &str)]) -> Ran {
+        Ran::of(&self.command(phase, args, env).output().unwrap())
+    }
+
+    pub(crate) fn command(&self, phase: &str, args: &[&str], env: &[(&str, &str)]) -> Command {
         let dir = self.reference.clone().unwrap_or_else(|| self.path("names"));
         let at = |name: &str| self.path(name).display().to_string();
-        let output = Command::new(dir.join(phase))
+        let mut command = Command::new(dir.join(phase));
+        command
             .args(args)
             .env_clear()
             .env("PATH", "/usr/bin:/bin")
@@ -159,10 +175,8 @@ impl World {
                 rustix::process::getegid().as_raw().to_string(),
             )
             .envs(env.iter().copied())
-            .current_dir(self.root.path())
-            .output()
-            .unwrap();
-        Ran::of(&output)
+            .current_dir(self.root.path());
+        command
     }
 
     pub(crate) fn run(&self, phase: &str, args: &[&str]) -> Ran {
@@ -272,8 +286,10 @@ impl World {
 
     /// Starts a process as in the image: by the launcher that an image gets, on the layers, which still lie here.
     pub(crate) fn launch(&self, name: &str, args: &[&str], env: &[(&str, &str)]) -> Ran {
-        let launcher = self.path("names/image-launcher");
-        if !launcher.exists() {
+        let mut launcher = self.path("names/image-launcher");
+        if let Some(dir) = &self.reference {
+            launcher = dir.join("launcher");
+        } else if !launcher.exists() {
             self.ok("exporter", &[APP]);
             fs::write(&launcher, self.image(APP).file("/cnb/lifecycle/launcher")).unwrap();
             fs::set_permissions(&launcher, fs::Permissions::from_mode(0o755)).unwrap();
@@ -294,7 +310,7 @@ impl World {
 }
 
 impl Ran {
-    fn of(output: &Output) -> Self {
+    pub(crate) fn of(output: &Output) -> Self {
         let text = [&output.stdout[..], &output.stderr].concat();
         Self {
             code: output.status.code().unwrap_or(-1),
@@ -376,6 +392,43 @@ impl Image {
         entries
             .map(|entry| entry.unwrap().path().unwrap().display().to_string())
             .collect()
+    }
+
+    /// What is in a layer, a line each: kind, mode, size, whose it is, name and target.
+    pub(crate) fn listing(&self, at: usize, root: &str) -> Vec<String> {
+        let own = u64::from(rustix::process::geteuid().as_raw());
+        let tar = self.tar(at);
+        let mut archive = tar::Archive::new(&tar[..]);
+        let mut lines = Vec::new();
+        for entry in archive.entries().unwrap() {
+            let entry = entry.unwrap();
+            let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+            let below = name.strip_prefix(root).map(|name| format!("ROOT{name}"));
+            // Where the world lies is not the image's doing.
+            let name = match below {
+                Some(below) => below,
+                None if name.starts_with("/cnb") => name,
+                None => continue,
+            };
+            let header = entry.header();
+            let uid = header.uid().unwrap();
+            let owner = if uid == own {
+                "own".to_owned()
+            } else {
+                uid.to_string()
+            };
+            let target = entry.link_name_bytes().unwrap_or_default();
+            lines.push(format!(
+                "  {} {:04o} {} {owner} {} {:?} {:?}",
+                char::from(header.as_bytes()[156]),
+                header.mode().unwrap(),
+                header.size().unwrap(),
+                header.mtime().unwrap(),
+                name,
+                String::from_utf8_lossy(&target),
+            ));
+        }
+        lines
     }
 
     /// Of the topmost layer that has it.

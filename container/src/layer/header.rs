@@ -19,6 +19,20 @@ pub(super) enum Kind {
     Fifo,
 }
 
+impl Kind {
+    /// The header's type flag.
+    pub(super) fn flag(self) -> u8 {
+        match self {
+            Self::File => b'0',
+            Self::Symlink => b'2',
+            Self::CharDevice(_) => b'3',
+            Self::BlockDevice(_) => b'4',
+            Self::Directory => b'5',
+            Self::Fifo => b'6',
+        }
+    }
+}
+
 pub(super) struct Entry<'a> {
     pub(super) name: &'a str,
     pub(super) mode: u32,
@@ -92,13 +106,9 @@ fn ascii(text: &str) -> String {
 }
 
 fn ustar(entry: &Entry<'_>, prefix: &str, name: &str, link: &str) -> [u8; BLOCK] {
-    let (flag, (major, minor)) = match entry.kind {
-        Kind::File => (b'0', (0, 0)),
-        Kind::Symlink => (b'2', (0, 0)),
-        Kind::CharDevice(device) => (b'3', device),
-        Kind::BlockDevice(device) => (b'4', device),
-        Kind::Directory => (b'5', (0, 0)),
-        Kind::Fifo => (b'6', (0, 0)),
+    let (major, minor) = match entry.kind {
+        Kind::CharDevice(device) | Kind::BlockDevice(device) => device,
+        Kind::File | Kind::Symlink | Kind::Directory | Kind::Fifo => (0, 0),
     };
     let fits = |value: u64, max| if value > max { 0 } else { value };
     let mut block = [0; BLOCK];
@@ -114,7 +124,7 @@ fn ustar(entry: &Entry<'_>, prefix: &str, name: &str, link: &str) -> [u8; BLOCK]
     );
     octal(&mut block[124..136], fits(entry.size, OCTAL11_MAX));
     octal(&mut block[136..148], MTIME);
-    block[156] = flag;
+    block[156] = entry.kind.flag();
     text(&mut block[157..257], link);
     text(&mut block[257..265], "ustar\x0000");
     octal(&mut block[329..337], major.into());

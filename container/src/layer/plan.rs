@@ -6,10 +6,11 @@ use std::{
     io,
     os::unix::{
         ffi::OsStrExt as _,
-        fs::{FileExt as _, FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _},
+        fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _},
     },
     path::{Path, PathBuf},
     sync::Arc,
+    time::SystemTime,
 };
 
 use rustix::fs::OFlags;
@@ -17,43 +18,62 @@ use rustix::fs::OFlags;
 use super::{
     BLOCK, Owner,
     header::{self, Entry, Kind},
+    naming,
+    stat::{Identity, Stat},
+    walk::{Found, walk},
 };
 
 /// The two blocks of zeros that end a tar.
 const END: u64 = 2 * BLOCK as u64;
 
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Plan {
-    entries: Vec<Planned>,
+    pub(super) entries: Vec<Planned>,
     /// Of headers and content so far.
     bytes: u64,
+    begun: SystemTime,
 }
 
 #[derive(Debug, Clone)]
-struct Planned {
+pub(super) struct Planned {
     /// Where its header begins, and how long that is.
     at: u64,
     head_bytes: u64,
-    name: String,
-    mode: u32,
-    size: u64,
-    kind: Kind,
-    link: Option<String>,
-    owner: Owner,
-    content: Content,
+    pub(super) name: String,
+    pub(super) mode: u32,
+    pub(super) size: u64,
+    pub(super) kind: Kind,
+    pub(super) link: Option<String>,
+    pub(super) owner: Owner,
+    pub(super) content: Content,
 }
 
 #[derive(Debug, Clone)]
-enum Content {
+pub(super) enum Content {
     None,
-    /// Its last change (ctime), which nobody can set back.
-    File(PathBuf, (i64, i64)),
+    /// The file as it was found.
+    File(PathBuf, Identity),
     /// Of what is there is never written again: see [`Plan::settled_tree`].
     Settled(PathBuf),
     Bytes(Arc<[u8]>),
 }
 
+impl Default for Plan {
+    fn default() -> Self {
+        Self {
+            entries: vec![],
+            bytes: 0,
+            begun: SystemTime::now(),
+        }
+    }
+}
+
 impl Plan {
+    /// Before anything was looked at.
+    pub(super) fn begun(&self) -> SystemTime {
+        self.begun
+    }
+
     /// Of the whole tar stream.
     pub fn bytes(&self) -> u64 {
         self.bytes + END
@@ -100,10 +120,10 @@ impl Plan {
 
     /// What lies at `path`, under `name`. `None`: with the owner that it has. Sockets are left out.
     pub fn path(&mut self, path: &Path, name: &Path, owner: Option<Owner>) -> io::Result<()> {
-        let metadata = fs::symlink_metadata(path).map_err(|error| naming(path, error))?;
-        let content = Content::File(path.to_owned(), change(&metadata));
-        let owner = owner.unwrap_or(owner_of(&metadata));
-        self.found(path, name, &metadata, content, owner)
+        let stat = stat(path)?;
+        let content = Content::File(path.to_owned(), stat.identity);
+        let target = target(path, &stat)?;
+        self.found(name, &stat, target, content, owner.unwrap_or(stat.owner))
     }
 
     /// `dir` and everything in it under `name`, with the owners that `owner` gives. For files that are at most appended
@@ -113,14 +133,16 @@ impl Plan {
         &mut self,
         dir: &Path,
         name: &Path,
-        owner: &dyn Fn(&fs::Metadata) -> Owner,
+        owner: &dyn Fn(Owner) -> Owner,
     ) -> io::Result<()> {
-        let metadata = fs::symlink_metadata(dir).map_err(|error| naming(dir, error))?;
-        let content = Content::Settled(dir.to_owned());
-        self.found(dir, name, &metadata, content, owner(&metadata))?;
-        if metadata.is_dir() {
-            for child in sorted(dir)? {
-                self.settled_tree(&child.path(), &name.join(child.file_name()), owner)?;
+        let stat = stat(dir)?;
+        let (target, content) = (target(dir, &stat)?, Content::Settled(dir.to_owned()));
+        self.found(name, &stat, target, content, owner(stat.owner))?;
+        if stat.kind == Some(Kind::Directory) {
+            for found in walk(dir)? {
+                let content = Content::Settled(dir.join(&found.path));
+                let (name, owner) = (name.join(&found.path), owner(found.stat.owner));
+                self.found(&name, &found.stat, found.target, content, owner)?;
             }
         }
         Ok(())
@@ -129,28 +151,24 @@ impl Plan {
     /// Sockets are left out.
     fn found(
         &mut self,
-        path: &Path,
         name: &Path,
-        metadata: &fs::Metadata,
+        stat: &Stat,
+        target: Option<PathBuf>,
         content: Content,
         owner: Owner,
     ) -> io::Result<()> {
-        let Some(kind) = kind(metadata) else {
+        let Some(kind) = stat.kind else {
             return Ok(());
         };
-        let link = metadata
-            .is_symlink()
-            .then(|| fs::read_link(path))
-            .transpose()?;
-        let link = link.map(|link| utf8(&link)).transpose()?;
-        let (size, content) = match kind {
-            Kind::File => (metadata.len(), content),
-            _ => (0, Content::None),
+        let content = match kind {
+            Kind::File => content,
+            _ => Content::None,
         };
+        let link = target.map(|target| utf8(&target)).transpose()?;
         self.push(
             utf8(name)?,
-            metadata.mode() & 0o7777,
-            size,
+            stat.mode,
+            stat.size,
             kind,
             link,
             owner,
@@ -183,12 +201,21 @@ impl Plan {
 
     /// [`Plan::tree`] without the directory itself.
     pub(super) fn children(&mut self, dir: &Path, name: &Path, owner: Owner) -> io::Result<()> {
-        for child in sorted(dir)? {
-            let (path, name) = (child.path(), name.join(child.file_name()));
-            self.path(&path, &name, Some(owner))?;
-            if child.file_type()?.is_dir() {
-                self.children(&path, &name, owner)?;
-            }
+        self.all(walk(dir)?, dir, name, owner)
+    }
+
+    /// [`Plan::children`], but by the whole text of their paths.
+    pub(super) fn by_path(&mut self, dir: &Path, name: &Path, owner: Owner) -> io::Result<()> {
+        let mut all = walk(dir)?;
+        all.sort_by(|a, b| a.path.as_os_str().cmp(b.path.as_os_str()));
+        self.all(all, dir, name, owner)
+    }
+
+    fn all(&mut self, all: Vec<Found>, dir: &Path, name: &Path, owner: Owner) -> io::Result<()> {
+        for found in all {
+            let content = Content::File(dir.join(&found.path), found.stat.identity);
+            let name = name.join(&found.path);
+            self.found(&name, &found.stat, found.target, content, owner)?;
         }
         Ok(())
     }
@@ -275,8 +302,8 @@ impl Planned {
                 into.copy_from_slice(&bytes[from..from + into.len()]);
                 Ok(())
             }
-            Content::File(path, changed) => self
-                .read(path, *changed, from as u64, into)
+            Content::File(path, found) => self
+                .read(path, *found, from as u64, into)
                 .map_err(|error| naming(path, error)),
             Content::Settled(path) => open(path)
                 .and_then(|file| file.read_exact_at(into, from as u64))
@@ -285,13 +312,12 @@ impl Planned {
     }
 
     /// A file that is changed after its header has been planned would break the archive, or silently lose its end.
-    fn read(&self, path: &Path, changed: (i64, i64), from: u64, into: &mut [u8]) -> io::Result<()> {
+    fn read(&self, path: &Path, found: Identity, from: u64, into: &mut [u8]) -> io::Result<()> {
         let file = open(path)?;
         let read = file.read_exact_at(into, from);
-        let metadata = file.metadata()?;
-        let is_same =
-            metadata.is_file() && metadata.len() == self.size && change(&metadata) == changed;
-        if is_same {
+        let now = Stat::of(&file.metadata()?);
+        let is_same = now.size == self.size && now.identity.changed == found.changed;
+        if is_same && now.kind == Some(Kind::File) {
             return read;
         }
         Err(io::Error::other("the file changed while it was being read"))
@@ -306,11 +332,15 @@ fn open(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
-fn sorted(dir: &Path) -> io::Result<Vec<fs::DirEntry>> {
-    let children = fs::read_dir(dir).map_err(|error| naming(dir, error))?;
-    let mut children: Vec<_> = children.collect::<Result<_, _>>()?;
-    children.sort_by_key(fs::DirEntry::file_name);
-    Ok(children)
+fn stat(path: &Path) -> io::Result<Stat> {
+    let metadata = fs::symlink_metadata(path).map_err(|error| naming(path, error))?;
+    Ok(Stat::of(&metadata))
+}
+
+/// Of a symbolic link.
+fn target(path: &Path, stat: &Stat) -> io::Result<Option<PathBuf>> {
+    let is_link = stat.kind == Some(Kind::Symlink);
+    is_link.then(|| fs::read_link(path)).transpose()
 }
 
 fn owner_of(metadata: &fs::Metadata) -> Owner {
@@ -318,30 +348,6 @@ fn owner_of(metadata: &fs::Metadata) -> Owner {
         uid: metadata.uid(),
         gid: metadata.gid(),
     }
-}
-
-fn change(metadata: &fs::Metadata) -> (i64, i64) {
-    (metadata.ctime(), metadata.ctime_nsec())
-}
-
-fn kind(metadata: &fs::Metadata) -> Option<Kind> {
-    let kind = metadata.file_type();
-    let device = |rdev| (rustix::fs::major(rdev), rustix::fs::minor(rdev));
-    Some(if kind.is_dir() {
-        Kind::Directory
-    } else if kind.is_symlink() {
-        Kind::Symlink
-    } else if kind.is_fifo() {
-        Kind::Fifo
-    } else if kind.is_char_device() {
-        Kind::CharDevice(device(metadata.rdev()))
-    } else if kind.is_block_device() {
-        Kind::BlockDevice(device(metadata.rdev()))
-    } else if kind.is_file() {
-        Kind::File
-    } else {
-        return None;
-    })
 }
 
 fn utf8(path: &Path) -> io::Result<String> {
@@ -352,8 +358,4 @@ fn utf8(path: &Path) -> io::Result<String> {
         )
     })?;
     Ok(text.to_owned())
-}
-
-fn naming(path: &Path, error: io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }

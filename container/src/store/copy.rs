@@ -1,8 +1,7 @@
 //! What a copy of the store is made of, while others build and collect garbage, and what a copied one needs to be one.
 
 use std::{
-    fs::{self, File, Metadata},
-    os::unix::fs::MetadataExt as _,
+    fs::{self, File},
     path::Path,
 };
 
@@ -103,8 +102,8 @@ impl Store {
 }
 
 /// Which host uid stands for a sandbox depends on who runs us, so a copy says what it is inside.
-fn copied_owner(metadata: &Metadata) -> Owner {
-    if metadata.uid() == host_ids().0 {
+fn copied_owner(owner: Owner) -> Owner {
+    if owner.uid == host_ids().0 {
         SANDBOX
     } else {
         ROOT

@@ -1,20 +1,21 @@
 //! `builds`: what was built, what each build printed, and those that are under way.
 
+mod told;
 mod watch;
 
 use clap::Args;
 use release::{App, AppName, Build};
 use serde::Serialize;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncReadExt as _;
 
 use super::Env;
 use crate::{
     errors::Failure,
-    git::Screen,
     output::{self, ago, elapsed, timestamp},
 };
 
-pub(super) use watch::{Attach, Cancel};
+use told::Told;
+pub(super) use watch::{Attach, Cancel, watch};
 
 const BUILDS_DEFAULT: usize = 15;
 const KEEP_DEFAULT: u64 = 20;
@@ -52,6 +53,9 @@ pub(super) struct Output {
     pub(super) app: AppName,
     /// The build's number; the last one when absent
     build: Option<u64>,
+    /// Print a JSON object per line, and in the end one about the build
+    #[arg(long)]
+    json: bool,
 }
 
 /// Forget old builds and what they printed
@@ -105,16 +109,17 @@ impl Info {
 }
 
 impl Output {
-    pub(super) fn of(app: AppName, build: u64) -> Self {
+    pub(super) fn of(app: AppName, build: u64, json: bool) -> Self {
         Self {
             app,
             build: Some(build),
+            json,
         }
     }
 
     pub(super) async fn run(self, env: &mut Env<'_>) -> Result<(), Failure> {
         let (app, build) = find(env, &self.app, self.build)?;
-        print_log(env, &app, &build).await
+        print_log(env, &app, &build, self.json).await
     }
 }
 
@@ -126,6 +131,7 @@ impl Prune {
         for number in &forgotten {
             // One that is gone already is as good.
             _ = tokio::fs::remove_file(env.ctx.files.build_log(app.id, *number)).await;
+            env.ctx.failed_builds.forget_build(app.id, *number);
         }
         if self.json {
             return env.print_json(&forgotten).await;
@@ -158,7 +164,7 @@ fn find(env: &Env<'_>, name: &AppName, number: Option<u64>) -> Result<(App, Buil
 }
 
 /// Streamed: a log can be large, and the client may be slow.
-async fn print_log(env: &mut Env<'_>, app: &App, build: &Build) -> Result<(), Failure> {
+async fn print_log(env: &mut Env<'_>, app: &App, build: &Build, json: bool) -> Result<(), Failure> {
     let path = env.ctx.files.build_log(app.id, build.number);
     let mut file = tokio::fs::File::open(&path).await.map_err(|error| {
         Failure::new(format!(
@@ -166,22 +172,14 @@ async fn print_log(env: &mut Env<'_>, app: &App, build: &Build) -> Result<(), Fa
             build.number
         ))
     })?;
-    let mut screen = Screen::new(env.io.terminal.is_some());
+    let mut told = Told::new(env, json);
     let mut piece = vec![0; READ_BYTES];
     while let Ok(length @ 1..) = file.read(&mut piece).await {
-        if !show(env, &mut screen, &piece[..length]).await {
-            break;
+        if !told.piece(env, &piece[..length]).await {
+            return Ok(());
         }
     }
-    _ = env.io.stdout.flush().await;
-    Ok(())
-}
-
-/// What builds print is not ours, and a terminal obeys it. `false`: the client has gone.
-async fn show(env: &mut Env<'_>, screen: &mut Screen, piece: &[u8]) -> bool {
-    let mut seen = Vec::with_capacity(piece.len());
-    screen.push(piece, &mut seen);
-    env.io.stdout.write_all(&seen).await.is_ok()
+    told.end(env, Some(build)).await
 }
 
 fn row(build: &Build) -> Vec<String> {

@@ -2,9 +2,10 @@
 
 use std::{
     collections::BTreeMap,
+    io,
     os::fd::{AsFd as _, OwnedFd},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use builder::Look;
@@ -17,10 +18,12 @@ use super::{
     Env,
     attached::{Attachment, status, terminal_env},
 };
-use crate::{errors::Failure, failed_builds::Entered, output};
+use crate::{Context, errors::Failure, failed_builds::Entered, output};
 
 /// Nobody looks longer at one thing; a shell that was forgotten holds memory.
 const LOOK_MAX: Duration = Duration::from_hours(2);
+/// When its app is destroyed, a look at it ends so much later.
+const APP_CHECK: Duration = Duration::from_secs(1);
 
 /// Look around in the last build that failed, at the step that failed
 ///
@@ -73,9 +76,12 @@ impl Debug {
         let looking = spawn_blocking(look).await.map_err(Failure::ours)?;
         let (process, inside) = looking.map_err(Failure::ours)?;
         let pidfd = process.pidfd().try_clone_to_owned();
-        let time = tokio::spawn(end_later(pidfd.map_err(Failure::ours)?));
+        let ending = tokio::spawn({
+            let (ctx, pidfd) = (Arc::clone(env.ctx), pidfd.map_err(Failure::ours)?);
+            async move { end_in_time(&ctx, app.id, &pidfd).await }
+        });
         let exit = attachment.follow(env, process).await;
-        time.abort();
+        ending.abort();
         // In this order: nobody else may enter before the sandbox has let go of it.
         drop(inside);
         drop(entered);
@@ -96,8 +102,18 @@ impl Debug {
             let text = format!("somebody is in build {build} of `{}`", self.app);
             return Err(Failure::new(text).hint("When they have left: the same once more."));
         }
-        let entered = env.ctx.failed_builds.enter(app.id, build);
-        Ok((build, entered.map_err(Failure::ours)?))
+        match env.ctx.failed_builds.enter(app.id, build) {
+            Ok(entered) => Ok((build, entered)),
+            // Between the two somebody has entered it, or it was removed.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let text = format!(
+                    "build {build} of `{}` is no longer there to enter",
+                    self.app
+                );
+                Err(Failure::new(text).hint(&format!("See what is there now: builds {}", self.app)))
+            }
+            Err(error) => Err(Failure::ours(error)),
+        }
     }
 }
 
@@ -108,8 +124,13 @@ fn heading(env: &Env<'_>, app: &App, build: u64) -> Result<String, Failure> {
     Ok(format!("Build {build} of {}: {reason}", app.name))
 }
 
-async fn end_later(process: OwnedFd) {
-    sleep(LOOK_MAX).await;
+/// When the app has gone, or after the longest time.
+async fn end_in_time(ctx: &Context, app: i64, process: &OwnedFd) {
+    let end = Instant::now() + LOOK_MAX;
+    // What cannot be looked up now can be later.
+    while Instant::now() < end && !matches!(ctx.apps.ledger().app_name(app), Ok(None)) {
+        sleep(APP_CHECK).await;
+    }
     // It may just have ended.
     _ = pidfd_send_signal(process.as_fd(), Signal::KILL);
 }

@@ -9,13 +9,12 @@ use serde::Serialize;
 use super::Env;
 use crate::{
     Context,
+    disk::{FREE_BYTES_MIN, free_bytes},
     errors::{Failure, chain},
     output,
     quantity::show_bytes,
 };
 
-/// Less, and a build may fail for want of space.
-const FREE_BYTES_MIN: u64 = 2 << 30;
 /// Each connection through the router takes two, each push some.
 const OPEN_FILES_MIN: u64 = 4096;
 
@@ -121,9 +120,8 @@ fn network(how: Enforcement) -> Finding {
 
 fn disk(data: &Path) -> Finding {
     let what = "disk";
-    match rustix::fs::statvfs(data) {
-        Ok(stat) => {
-            let free = stat.f_bavail * stat.f_frsize;
+    match free_bytes(data) {
+        Ok(free) => {
             let seen = format!("{} free at {}", show_bytes(free), data.display());
             if free < FREE_BYTES_MIN {
                 Finding::amiss(what, seen, "Type: gc --keep 2")

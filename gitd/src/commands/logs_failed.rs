@@ -11,6 +11,9 @@ use crate::errors::Failure;
 #[command(after_help = "Example:\n  logs:failed shop")]
 pub(super) struct LogsFailed {
     pub(super) app: AppName,
+    /// Print a JSON object per line, and in the end one about the build
+    #[arg(long)]
+    json: bool,
 }
 
 impl LogsFailed {
@@ -25,6 +28,8 @@ impl LogsFailed {
                 self.app
             )));
         };
-        builds::Output::of(self.app, build.number).run(env).await
+        builds::Output::of(self.app, build.number, self.json)
+            .run(env)
+            .await
     }
 }

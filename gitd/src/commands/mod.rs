@@ -30,6 +30,7 @@ mod maintenance;
 mod near;
 mod needs;
 mod ps;
+mod rebuild;
 mod releases;
 mod run;
 mod run_detached;
@@ -134,6 +135,8 @@ enum Command {
     PsStop(ps::Stop),
     #[command(name = "ps:start", visible_alias = "start")]
     PsStart(ps::Start),
+    #[command(name = "ps:rebuild", visible_alias = "builds:create")]
+    PsRebuild(rebuild::Rebuild),
     #[command(name = "limits", alias = "limits:list")]
     Limits(limits::List),
     #[command(name = "limits:set")]
@@ -376,6 +379,7 @@ impl Command {
             Self::PsExec(args) => return args.run(env).await,
             Self::PsStop(args) => args.run(env).await,
             Self::PsStart(args) => args.run(env).await,
+            Self::PsRebuild(args) => return args.run(env).await,
             Self::Limits(args) => args.run(env).await,
             Self::LimitsSet(args) => args.run(env).await,
             Self::Checks(args) => args.run(env).await,

@@ -68,6 +68,7 @@ impl Command {
             Self::PsExec(args) => Rule::change(app(&args.app, Operator)),
             Self::PsStop(args) => Rule::change(app(&args.app, Operator)),
             Self::PsStart(args) => Rule::change(app(&args.app, Operator)),
+            Self::PsRebuild(args) => Rule::change(app(&args.app, Deployer)),
             Self::Limits(args) => Rule::read(app(&args.app, Viewer)),
             Self::LimitsSet(args) => Rule::change(app(&args.app, Operator)),
             Self::Checks(args) => Rule::read(app(&args.app, Viewer)),

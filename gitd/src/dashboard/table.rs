@@ -1,6 +1,7 @@
 //! Lines of columns, on a buffer.
 
 use ratatui_core::{buffer::Buffer, layout::Rect, style::Style};
+use unicode_width::UnicodeWidthStr as _;
 
 use super::looks::Looks;
 
@@ -82,7 +83,7 @@ pub(super) fn line_of(buffer: &mut Buffer, line: Rect, columns: &[Column], cells
             return;
         }
         let text = plain(&cell.text);
-        let length = u16::try_from(text.chars().count()).unwrap_or(u16::MAX);
+        let length = u16::try_from(text.width()).unwrap_or(u16::MAX);
         let at = match column.is_number {
             true => x + width.saturating_sub(length),
             false => x,
@@ -133,5 +134,19 @@ mod tests {
         line_of(&mut buffer, line, &columns, &cells);
         let shown: String = buffer.content().iter().map(|cell| cell.symbol()).collect();
         assert_eq!(shown, "abcd     12  xyz");
+    }
+
+    /// A wide character fills two places of the buffer, the second of which is empty; half of one is not shown.
+    #[test]
+    fn wide_characters_take_their_room() {
+        let mut buffer = Buffer::empty(Rect::new(0, 0, 20, 1));
+        let columns = [words("", 5), number("", 6), words("", REST)];
+        let cells = ["店を開く", "二", "e\u{301}👩‍🚀|"].map(|text| cell(text, Style::new()));
+        let line = buffer.area;
+        line_of(&mut buffer, line, &columns, &cells);
+        let places: Vec<&str> = buffer.content().iter().map(|cell| cell.symbol()).collect();
+        assert_eq!(places[..5], ["店", " ", "を", " ", " "]);
+        assert_eq!(places[7..13], [" ", " ", " ", " ", "二", " "]);
+        assert_eq!(places[15..19], ["e\u{301}", "👩‍🚀", " ", "|"]);
     }
 }

@@ -31,6 +31,9 @@ pub(super) enum Failure {
     Denied(#[from] Denied),
     #[error(transparent)]
     Ref(#[from] RefError),
+    /// Another deploy or a rollback came before.
+    #[error("another release went live while this waited")]
+    NotLive,
     #[error("{release} is live, but the branch has not moved")]
     Unmoved {
         release: ReleaseNumber,
@@ -94,7 +97,7 @@ impl Failure {
                 story.error("The release before it, if there is one, is still serving.")
             }
             Self::Unmoved { .. } => story.error("The next start of the server moves it."),
-            Self::Ref(_) | Self::Denied(_) => story.error("Nothing has changed."),
+            Self::Ref(_) | Self::Denied(_) | Self::NotLive => story.error("Nothing has changed."),
             _ => story.error("Nothing has changed; push again when it is mended."),
         }
     }

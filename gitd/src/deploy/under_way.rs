@@ -20,7 +20,8 @@ pub(crate) struct Order {
     pub(crate) app: App,
     pub(crate) repo: Repo,
     pub(crate) commit: ObjectId,
-    /// All of them move when the commit is live; the first is the deploy branch's.
+    /// All of them move when the commit is live; the first is the deploy branch's. None: the commit is live already, and is
+    /// built again.
     pub(crate) updates: Vec<RefUpdate>,
     pub(crate) by: String,
     pub(crate) caller: Caller,
@@ -46,20 +47,23 @@ pub(crate) struct Deploy {
     /// Told when it is the first of its app's queue.
     pub(crate) first: Notify,
     outcome: watch::Sender<Option<Outcome>>,
-    holds: Mutex<Holds>,
+    pushers: Mutex<Vec<Pusher>>,
 }
 
-/// Who wants it to go on.
-#[derive(Debug, Default)]
-struct Holds {
-    pushers: usize,
-    /// Somebody has detached from it: it goes on without anybody.
-    kept: bool,
+/// Somebody who wants it to go on.
+#[derive(Debug)]
+struct Pusher {
+    caller: Arc<Caller>,
+    /// Has detached: still wants it, wherever they are.
+    stays: bool,
 }
 
 /// A pusher's wish that the deploy goes on. When the last is dropped, the deploy is cancelled.
 #[derive(Debug)]
-pub(crate) struct Hold(Arc<Deploy>);
+pub(crate) struct Hold {
+    deploy: Arc<Deploy>,
+    caller: Arc<Caller>,
+}
 
 impl Deploy {
     pub(crate) fn new(build: u64, order: Order, transcript: Transcript) -> Self {
@@ -70,18 +74,34 @@ impl Deploy {
             cancel: Cancel::default(),
             first: Notify::new(),
             outcome: watch::Sender::new(None),
-            holds: Mutex::default(),
+            pushers: Mutex::default(),
         }
     }
 
     /// `None`: it has been taken back already.
-    pub(crate) fn hold(self: &Arc<Self>) -> Option<Hold> {
-        let mut holds = self.holds();
+    pub(crate) fn hold(self: &Arc<Self>, caller: &Caller) -> Option<Hold> {
+        let mut wanted_by = self.wanted_by();
         if self.cancel.why().is_some() {
             return None;
         }
-        holds.pushers += 1;
-        Some(Hold(Arc::clone(self)))
+        let caller = Arc::new(caller.clone());
+        wanted_by.push(Pusher {
+            caller: Arc::clone(&caller),
+            stays: false,
+        });
+        Some(Hold {
+            deploy: Arc::clone(self),
+            caller,
+        })
+    }
+
+    /// Those who want it by now, in the order they came.
+    pub(crate) fn pushers(&self) -> Vec<Arc<Caller>> {
+        let wanted_by = self.wanted_by();
+        wanted_by
+            .iter()
+            .map(|pusher| Arc::clone(&pusher.caller))
+            .collect()
     }
 
     /// The ref that names the commit until the branch does, for those who have detached.
@@ -108,25 +128,36 @@ impl Deploy {
             .unwrap_or_else(Outcome::lost)
     }
 
-    fn holds(&self) -> MutexGuard<'_, Holds> {
-        self.holds.lock().unwrap_or_else(PoisonError::into_inner)
+    fn wanted_by(&self) -> MutexGuard<'_, Vec<Pusher>> {
+        self.pushers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Hold {
     /// The deploy goes on, whoever goes.
     pub(crate) fn keep(self) {
-        self.0.holds().kept = true;
+        let mut wanted_by = self.deploy.wanted_by();
+        let known = (wanted_by.iter())
+            .any(|other| other.stays && other.caller.holder == self.caller.holder);
+        let ours = wanted_by.iter_mut().find(|pusher| self.is(pusher));
+        if let Some(pusher) = ours {
+            // Once for each: nobody makes the list long by detaching again and again.
+            pusher.stays = !known;
+        }
+    }
+
+    fn is(&self, pusher: &Pusher) -> bool {
+        Arc::ptr_eq(&pusher.caller, &self.caller)
     }
 }
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        let mut holds = self.0.holds();
-        holds.pushers -= 1;
+        let mut wanted_by = self.deploy.wanted_by();
+        wanted_by.retain(|pusher| pusher.stays || !self.is(pusher));
         // Of one that has ended, nothing is left to cancel.
-        if holds.pushers == 0 && !holds.kept && !self.0.has_ended() {
-            self.0.cancel.set(Why::Left);
+        if wanted_by.is_empty() && !self.deploy.has_ended() {
+            self.deploy.cancel.set(Why::Left);
         }
     }
 }

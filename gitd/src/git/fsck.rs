@@ -125,41 +125,51 @@ fn is_twin<'a>(files: &mut Vec<&'a [u8]>, entry: &Entry<'a>) -> bool {
 }
 
 fn name_problem(entry: &Entry<'_>) -> Option<&'static str> {
-    use component::Error;
+    let name = entry.name;
     if entry.id.is_null() {
         return Some("names the null object");
     }
-    if entry.name.len() > NAME_MAX {
+    if name.len() > NAME_MAX {
         return Some("is too long");
     }
+    if name.is_empty() {
+        return Some("has no name");
+    }
+    if name.contains(&b'/') {
+        return Some("contains a slash");
+    }
+    // For Windows a backslash is a slash.
+    let parts = &mut name.split(|byte| *byte == b'\\');
+    if parts.any(|part| matches!(special(part, None), Some(component::Error::DotGitDir))) {
+        return Some("some system takes for `.git`");
+    }
     let mode = (entry.mode == Mode::Symlink).then_some(component::Mode::Symlink);
+    match special(name, mode)? {
+        component::Error::Relative => Some("leads out of its folder"),
+        component::Error::SymlinkedGitModules => Some("is a symbolic link"),
+        _ => Some("is not a safe name"),
+    }
+}
+
+/// Also in the spellings that HFS+ and NTFS take for it: validation refuses those as symbolic links.
+fn is_gitmodules(name: &[u8]) -> bool {
+    let as_link = special(name, Some(component::Mode::Symlink));
+    matches!(as_link, Some(component::Error::SymlinkedGitModules))
+}
+
+/// What a name is that some system takes for a special one.
+fn special(name: &[u8], mode: Option<component::Mode>) -> Option<component::Error> {
+    // They begin with a dot, or as `git~1` does, or with a character that HFS+ ignores. Nearly no name is looked at twice.
+    if !matches!(name.first(), Some(b'.' | b'g' | b'G' | 0x80..)) {
+        return None;
+    }
     let options = component::Options {
         // Backslashes, `aux` and `a:b` are fine names on every system that will ever check this out for us.
         protect_windows: false,
         protect_hfs: true,
         protect_ntfs: true,
     };
-    match gix_validate::path::component(entry.name.as_bstr(), mode, options) {
-        Ok(_) => None,
-        Err(Error::Empty) => Some("has no name"),
-        Err(Error::Relative) => Some("leads out of its folder"),
-        Err(Error::PathSeparator) => Some("contains a slash"),
-        Err(Error::DotGitDir) => Some("some system takes for `.git`"),
-        Err(Error::SymlinkedGitModules) => Some("is a symbolic link"),
-        Err(_) => Some("is not a safe name"),
-    }
-}
-
-/// Also in the spellings that HFS+ and NTFS take for it: validation refuses those as symbolic links.
-fn is_gitmodules(name: &[u8]) -> bool {
-    let options = component::Options {
-        protect_windows: false,
-        protect_hfs: true,
-        protect_ntfs: true,
-    };
-    let as_link =
-        gix_validate::path::component(name.as_bstr(), Some(component::Mode::Symlink), options);
-    matches!(as_link, Err(component::Error::SymlinkedGitModules))
+    gix_validate::path::component(name.as_bstr(), mode, options).err()
 }
 
 impl Link {
@@ -208,6 +218,7 @@ mod tests {
         check(&[("100644", "a"), ("100644", "a.b"), ("40000", "ab")]);
         check(&[
             ("100644", "a b\\c:d"),
+            ("100644", "a\\..\\gitx"),
             ("100644", "git"),
             ("100644", "gitx"),
             ("100644", "x.git"),
@@ -231,6 +242,8 @@ mod tests {
             ".git.",
             ".g\u{200c}it",
             ".git::$INDEX_ALLOCATION",
+            "a\\.git",
+            ".GIT\\config",
         ] {
             check(&[("40000", git)], "takes for `.git`");
         }

@@ -31,7 +31,7 @@ use super::{
     meter::Meter,
     quarantine::{PackFiles, Quarantine},
 };
-use crate::gone::Gone;
+use crate::{gone::Gone, quantity::show_bytes};
 
 /// More threads index faster and hold one more large object each.
 const THREADS_MAX: usize = 2;
@@ -84,7 +84,7 @@ pub(crate) struct Incoming {
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum IngestError {
-    #[error("the pack is larger than {} MiB", .0 >> 20)]
+    #[error("the pack is larger than the {} that this server takes", show_bytes(*.0))]
     TooLarge(u64),
     #[error("the pack has {objects} objects, more than {max}")]
     TooMany { objects: u32, max: u32 },

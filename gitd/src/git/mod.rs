@@ -27,6 +27,7 @@ mod pack_writer;
 mod packs;
 mod pkt_line;
 mod quarantine;
+mod ref_conflict;
 mod refs;
 mod repo;
 mod report;

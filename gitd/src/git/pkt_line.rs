@@ -25,6 +25,8 @@ pub(crate) enum Packet {
 pub(crate) enum PktError {
     #[error("`{}` is not the length of a pkt-line", .0.escape_ascii())]
     Length([u8; PREFIX]),
+    #[error("the stream ended before a pkt-line")]
+    End,
     #[error("the stream broke inside a pkt-line")]
     Read(#[from] io::Error),
 }
@@ -32,7 +34,10 @@ pub(crate) enum PktError {
 /// Reads one packet, and never past it: a pack may follow.
 pub(crate) async fn read_packet(input: &mut (impl AsyncRead + Unpin)) -> Result<Packet, PktError> {
     let mut prefix = [0; PREFIX];
-    input.read_exact(&mut prefix).await?;
+    if input.read(&mut prefix[..1]).await? == 0 {
+        return Err(PktError::End);
+    }
+    input.read_exact(&mut prefix[1..]).await?;
     let length = match length(&prefix) {
         Some(0) => return Ok(Packet::Flush),
         Some(1) => return Ok(Packet::Delimiter),
@@ -119,6 +124,7 @@ mod tests {
         }
         assert!(matches!(parse(b"0010short").await, Err(PktError::Read(_))));
         assert!(matches!(parse(b"00").await, Err(PktError::Read(_))));
+        assert!(matches!(parse(b"").await, Err(PktError::End)));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! The order is what makes the ref tell the truth: pack into quarantine, checks, objects into the repository, deploy,
 //! and only then the ref. A push that fails anywhere leaves the refs as they were, so it can be repeated.
 
-use std::{io, time::Duration};
+use std::{collections::HashSet, io, time::Duration};
 
 use gix_object::Kind;
 use tokio::{
@@ -15,6 +15,7 @@ use super::{
     Limits, RefError, RefUpdate, Repo, Sideband,
     ingest::{Incoming, IngestError, ingest},
     pkt_line::{self, PktError},
+    ref_conflict::Names,
     refs::is_platforms,
     report::{self, Answer, Landed},
     sideband,
@@ -78,6 +79,8 @@ pub enum ReceiveError {
     Refs(#[from] RefError),
     #[error("the client does not speak the push protocol: {0}")]
     Protocol(String),
+    #[error("the client left without a word")]
+    Left,
     #[error("the client has gone")]
     Gone,
     #[error("the connection broke")]
@@ -101,6 +104,8 @@ where
     output.flush().await?;
     let (updates, options) = match read_updates(&mut input).await {
         Ok(read) => read,
+        // Of its own will, after a look at what we can: it says why itself.
+        Err(ReadError::Pkt(PktError::End)) => return Err(ReceiveError::Left),
         // After the advertisement there is no ERR; the words go where git shows the other side's noise.
         Err(error) => return Err(ReceiveError::Protocol(error.to_string())),
     };
@@ -309,14 +314,21 @@ impl<'a, L: Landing> Push<'a, L> {
 
     fn decide(&self, incoming: Option<&Incoming>) -> Vec<(&'a RefUpdate, Decision)> {
         let mut deploys = false;
+        let mut names = self.names_that_stay();
         let decide = |update: &'a RefUpdate| {
             let tip = update
                 .new
                 .map(|id| incoming.and_then(|incoming| incoming.tips.get(&id).copied()));
-            let mut decision = match update_problem(update, tip) {
+            let is_new = update.old.is_none() && update.new.is_some();
+            let conflict = || names.problem(&update.name).filter(|_| is_new);
+            let problem = update_problem(update, tip).or_else(conflict);
+            let mut decision = match problem {
                 Some(problem) => Decision::Refuse(problem),
                 None => self.landing.decide(update, &self.options),
             };
+            if is_new && !matches!(decision, Decision::Refuse(_)) {
+                names.add(update.name.clone());
+            }
             if decision == Decision::Deploy && std::mem::replace(&mut deploys, true) {
                 decision =
                     Decision::Refuse("one deploy per push; push this branch by itself".to_owned());
@@ -324,6 +336,16 @@ impl<'a, L: Landing> Push<'a, L> {
             (update, decision)
         };
         self.updates.list.iter().map(decide).collect()
+    }
+
+    /// The names that this push leaves. When they cannot be read, moving a ref will say so.
+    fn names_that_stay(&self) -> Names {
+        let updates = self.updates.list.iter();
+        let deletions = updates.filter(|update| update.new.is_none());
+        let deleted: HashSet<&str> = deletions.map(|update| update.name.as_str()).collect();
+        let refs = self.repo.refs().unwrap_or_default();
+        let names = refs.into_iter().map(|(name, _)| name);
+        Names::new(names.filter(|name| !deleted.contains(name.as_str())))
     }
 
     async fn land_each(&self, decided: Vec<(&'a RefUpdate, Decision)>) -> Answers<'a> {
@@ -369,6 +391,13 @@ impl<'a, L: Landing> Push<'a, L> {
                 .map(|()| Landed::Moved)
                 .map_err(|error| error.reason()),
         };
+        if result.is_ok() {
+            let hints = decided.iter().filter_map(|(_, decision)| match decision {
+                Decision::Store { hint } => hint.as_deref(),
+                _ => None,
+            });
+            hints.for_each(|hint| self.out.line(hint));
+        }
         let answer = |(at, (update, _)): (usize, (&'a RefUpdate, Decision))| match &result {
             Err(_) if deploy.is_some_and(|deploy| deploy != at) => (update, Err(ATOMIC.to_owned())),
             result => (update, result.clone()),

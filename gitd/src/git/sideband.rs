@@ -291,6 +291,21 @@ mod tests {
         assert_eq!(&seen, b"000e\x02continue?");
     }
 
+    /// Of time that passes only while everybody waits.
+    #[tokio::test(start_paused = true)]
+    async fn a_line_is_sent_within_a_tenth_of_a_second() {
+        let (mut client, server) = duplex(1024);
+        let (sideband, _sender) = Sideband::start(server, false);
+        for line in ["one", "two"] {
+            let written = Instant::now();
+            sideband.line(line);
+            let mut seen = [0; 9];
+            client.read_exact(&mut seen).await.expect("the line");
+            assert_eq!(seen[5..], *format!("{line}\n").as_bytes());
+            assert!(written.elapsed() <= Duration::from_millis(100));
+        }
+    }
+
     #[tokio::test]
     async fn a_client_that_does_not_read_costs_bounded_memory_and_is_told() {
         let (mut client, server) = duplex(16);

@@ -52,6 +52,8 @@ pub(crate) enum UpdateError {
     TooManyShallow,
     #[error("more than {OPTIONS_MAX} push options, or one of more than {OPTION_MAX} bytes")]
     Options,
+    #[error("a ref name has {0} bytes, more than {REF_NAME_MAX}")]
+    NameTooLong(usize),
     #[error("`{0}` is not a command of the push protocol")]
     Malformed(String),
     #[error("object format `{0}` is not supported, only sha1")]
@@ -77,8 +79,7 @@ impl Updates {
             Some(at) if self.list.is_empty() => (&line[..at], &line[at + 1..]),
             _ => (line, &line[line.len()..]),
         };
-        self.list
-            .push(parse_command(command).ok_or_else(|| malformed(line))?);
+        self.list.push(parse_command(command)?);
         for word in String::from_utf8_lossy(capabilities).split_ascii_whitespace() {
             self.capabilities.take(word)?;
         }
@@ -119,20 +120,26 @@ pub(crate) fn push_option(options: &mut Vec<String>, line: &[u8]) -> Result<(), 
     Ok(())
 }
 
+fn parse_command(command: &[u8]) -> Result<RefUpdate, UpdateError> {
+    let (old, new, name) = fields(command).ok_or_else(|| malformed(command))?;
+    if name.len() > REF_NAME_MAX {
+        return Err(UpdateError::NameTooLong(name.len()));
+    }
+    let present = |id: ObjectId| (!id.is_null()).then_some(id);
+    Ok(RefUpdate {
+        name: name.to_owned(),
+        old: present(old),
+        new: present(new),
+    })
+}
+
 /// `<old> SP <new> SP <name>`
-fn parse_command(command: &[u8]) -> Option<RefUpdate> {
+fn fields(command: &[u8]) -> Option<(ObjectId, ObjectId, &str)> {
     let (old, rest) = command.split_at_checked(ID_HEX)?;
     let (new, name) = rest.strip_prefix(b" ")?.split_at_checked(ID_HEX)?;
     let name = std::str::from_utf8(name.strip_prefix(b" ")?).ok()?;
-    if name.len() > REF_NAME_MAX || name.contains(char::is_control) {
-        return None;
-    }
-    let present = |id: ObjectId| (!id.is_null()).then_some(id);
-    Some(RefUpdate {
-        name: name.to_owned(),
-        old: present(parse_id(old)?),
-        new: present(parse_id(new)?),
-    })
+    let name = (!name.contains(char::is_control)).then_some(name)?;
+    Some((parse_id(old)?, parse_id(new)?, name))
 }
 
 fn parse_id(hex: &[u8]) -> Option<ObjectId> {

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Sends the bytes after a look at the advertisement, and returns all that came back.
-fn send(server: &TestServer, parts: &[&[u8]]) -> String {
+pub(crate) fn send(server: &TestServer, parts: &[&[u8]]) -> String {
     let mut ssh = server
         .ssh(&[], &["git-receive-pack", "/shop"])
         .stdin(Stdio::piped())
@@ -82,7 +82,7 @@ fn refused(server: &TestServer, what: &str, pack: &[u8], tip: ObjectId, reason: 
 }
 
 /// And an honest push comes through.
-fn still_works(server: &TestServer) {
+pub(crate) fn still_works(server: &TestServer) {
     let work = Work::new(server, "shop");
     work.write("a", "a");
     work.commit("honest");
@@ -91,7 +91,7 @@ fn still_works(server: &TestServer) {
     server.check("shop");
 }
 
-fn good() -> (Pack, ObjectId) {
+pub(crate) fn good() -> (Pack, ObjectId) {
     let mut pack = Pack::new();
     let blob = pack.object(BLOB, b"content\n");
     let tip = pack.commit_of(&entry("100644", "file", blob));

@@ -104,7 +104,11 @@ fn an_atomic_push_is_all_or_nothing() {
     let server = TestServer::start();
     let work = Work::new(&server, "shop");
     let first = work.commit("first");
-    assert_eq!(work.push(&["--atomic", "main", "main:side"]).0, 0);
+    let (code, said) = work.push(&["--atomic", "main", "main:side"]);
+    assert!(
+        code == 0 && said.contains("only `main` is deployed"),
+        "{said}"
+    );
     assert_eq!(server.head("shop", "refs/heads/side"), Some(first.clone()));
     work.write("a", "a");
     let second = work.commit("second");
@@ -408,6 +412,12 @@ fn wrong_names_are_told_before_anything_is_sent() {
             "{name}: {said}"
         );
     }
+    assert!(
+        std::fs::read_dir(&server.platform.repos)
+            .expect("reads")
+            .next()
+            .is_none()
+    );
     let (code, said) = outcome(&mut Work::new(&server, "shop").git(&["ls-remote", "slipway"]));
     assert_eq!(code, 128);
     assert!(

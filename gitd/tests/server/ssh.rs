@@ -138,6 +138,15 @@ fn forwarding_and_subsystems_are_refused() {
         code == 255 && said.contains("remote port forwarding failed"),
         "{said}"
     );
+    let socket = format!("{}:127.0.0.1:1", server.dir.path().join("socket").display());
+    let (code, said) = outcome(&mut server.ssh(
+        &["-o", "ExitOnForwardFailure=yes", "-R", &socket],
+        &["status", "0"],
+    ));
+    assert!(
+        code == 255 && said.contains("remote port forwarding failed"),
+        "{said}"
+    );
     let (code, said) = outcome(&mut server.ssh(&["-s"], &["sftp"]));
     assert!(
         code == 255 && said.contains("subsystem request failed"),

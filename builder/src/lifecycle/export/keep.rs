@@ -1,8 +1,8 @@
 //! The cache that the next build of the app starts from.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::Path};
 
-use container::{Digest, layer::Plan};
+use container::Digest;
 
 use super::{Exported, dir_plan, layer_metadata, owner};
 use crate::{
@@ -41,14 +41,14 @@ pub(super) fn keep(
                 ));
                 continue;
             }
-            let plan = dir_plan(&path, owner(inputs)).failing("read", &path)?;
             let in_image = exported
                 .get(&dir)
                 .and_then(|layers| layers.get(&name))
                 .map(|layer| layer.sha);
             let sha = keep_layer(
+                inputs,
                 &mut cache,
-                &plan,
+                &path,
                 old.layer(&member.id, &name).map(|layer| layer.sha),
                 in_image,
             )?;
@@ -66,26 +66,31 @@ pub(super) fn keep(
     }
     let sbom = inputs.layers.join("sbom/cache");
     if inputs.api >= Api::of(8) && sbom.is_dir() {
-        let plan = dir_plan(&sbom, owner(inputs)).failing("read", &sbom)?;
-        new.sbom.sha = Some(keep_layer(&mut cache, &plan, old.sbom.sha, None)?);
+        new.sbom.sha = Some(keep_layer(inputs, &mut cache, &sbom, old.sbom.sha, None)?);
     }
     cache.commit(images, &new)
 }
 
 fn keep_layer(
+    inputs: &Inputs,
     cache: &mut Cache,
-    plan: &Plan,
+    dir: &Path,
     old: Option<Digest>,
     in_image: Option<Digest>,
 ) -> Result<Digest, Failure> {
-    if let Some(old) = old {
-        let sha = match in_image {
-            Some(sha) => sha,
-            None => plan.diff_id().map_err(Failure::io("make a layer"))?,
-        };
-        if sha == old && cache.keep(&sha)? {
-            return Ok(sha);
+    if in_image.is_some()
+        && in_image == old
+        && let Some(sha) = in_image
+        && cache.keep(&sha)?
+    {
+        return Ok(sha);
+    }
+    let plan = dir_plan(dir, owner(inputs)).failing("read", dir)?;
+    if let (Some(old), None) = (old, in_image) {
+        let sha = cache.records().diff_id(&plan);
+        if sha.map_err(Failure::io("make a layer"))? == old && cache.keep(&old)? {
+            return Ok(old);
         }
     }
-    cache.add(plan)
+    cache.add(&plan)
 }

@@ -4,10 +4,14 @@ use std::time::Duration;
 
 use clap::Args;
 use release::{AppName, BuildStatus};
-use tokio::{io::AsyncWriteExt as _, time::timeout};
+use tokio::time::timeout;
 
-use super::{Env, Shown, find, print_log, show};
-use crate::{deploy::Why, errors::Failure, git::Screen, output};
+use super::{Env, Shown, Told, find, print_log};
+use crate::{
+    deploy::{Deploy, Why},
+    errors::Failure,
+    output,
+};
 
 /// A cancelled deploy ends sooner.
 const CANCELLED_WITHIN: Duration = Duration::from_secs(10);
@@ -20,6 +24,9 @@ pub(in crate::commands) struct Attach {
     pub(in crate::commands) app: AppName,
     /// The build's number; when absent, the one that runs, or else the last one
     build: Option<u64>,
+    /// Print a JSON object per line, and in the end one about the build
+    #[arg(long)]
+    json: bool,
 }
 
 /// Cancel a build that is queued or runs
@@ -40,27 +47,42 @@ impl Attach {
         let app = env.ctx.apps.ledger().app(&self.app)?;
         let Some(deploy) = env.ctx.queue.find(app.id, self.build) else {
             let (app, build) = find(env, &self.app, self.build)?;
-            print_log(env, &app, &build).await?;
+            print_log(env, &app, &build, self.json).await?;
             let (number, reason) = (build.number, build.reason.as_deref());
             return Ok(status(env, number, build.status, reason).await);
         };
-        let mut screen = Screen::new(env.io.terminal.is_some());
-        let mut transcript = deploy.transcript.read();
-        loop {
-            let piece = tokio::select! {
-                () = &mut env.io.gone => return Ok(FAILED),
-                piece = transcript.next() => piece,
-            };
-            let Some(piece) = piece else { break };
-            if !show(env, &mut screen, &piece).await {
-                return Ok(FAILED);
-            }
-        }
-        _ = env.io.stdout.flush().await;
-        let outcome = deploy.outcome().await;
-        let reason = outcome.reason.as_deref();
-        Ok(status(env, deploy.build, outcome.status, reason).await)
+        watch(env, &self.app, &deploy, self.json).await
     }
+}
+
+/// From the start to the end, or until the client goes. The exit status is the build's.
+pub(in crate::commands) async fn watch(
+    env: &mut Env<'_>,
+    app: &AppName,
+    deploy: &Deploy,
+    json: bool,
+) -> Result<u8, Failure> {
+    let mut told = Told::new(env, json);
+    let mut transcript = deploy.transcript.read();
+    loop {
+        let piece = tokio::select! {
+            () = &mut env.io.gone => return Ok(FAILED),
+            piece = transcript.next() => piece,
+        };
+        let Some(piece) = piece else { break };
+        if !told.piece(env, &piece).await {
+            return Ok(FAILED);
+        }
+    }
+    let outcome = deploy.outcome().await;
+    // By then the app may have another name, or be gone: only a program hears of it by its record.
+    let build = match json {
+        true => Some(find(env, app, Some(deploy.build))?.1),
+        false => None,
+    };
+    told.end(env, build.as_ref()).await?;
+    let reason = outcome.reason.as_deref();
+    Ok(status(env, deploy.build, outcome.status, reason).await)
 }
 
 impl Cancel {

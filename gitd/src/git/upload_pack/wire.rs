@@ -58,6 +58,7 @@ impl Wire {
         })?;
         match read {
             Ok(packet) => Ok(Some(packet)),
+            Err(PktError::End) => Ok(None),
             Err(PktError::Read(error)) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
             Err(error) => Err(UploadError::Protocol(error.to_string())),
         }
