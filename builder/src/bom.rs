@@ -83,7 +83,7 @@ pub(crate) fn write_toml(text: &mut String, bom: &[BomEntry]) {
         go_toml::field(text, "  ", "name", &go_toml::quote(&entry.name));
         for name in ["metadata", "buildpack"] {
             if let Some(toml::Value::Table(table)) = table.get(name) {
-                go_toml::table(text, &format!("bom.{name}"), table);
+                go_toml::table(text, &["bom", name], table);
             }
         }
     }

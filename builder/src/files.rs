@@ -144,11 +144,15 @@ impl Untrusted {
 
 /// A TOML file of a place that builds cannot write; `None` when there is none.
 pub(crate) fn toml<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, BadFile> {
-    let shown = path.display().to_string();
+    toml_as(path, &path.display().to_string())
+}
+
+/// The same, by another name in what is said of it.
+pub(crate) fn toml_as<T: DeserializeOwned>(path: &Path, shown: &str) -> Result<Option<T>, BadFile> {
     match File::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(BadFile::new(&shown, format!("cannot be read: {error}"))),
-        Ok(file) => parse(&shown, &read_file(file.into(), &shown, TOML_BYTES_MAX)?).map(Some),
+        Err(error) => Err(BadFile::new(shown, format!("cannot be read: {error}"))),
+        Ok(file) => parse(shown, &read_file(file.into(), shown, TOML_BYTES_MAX)?).map(Some),
     }
 }
 

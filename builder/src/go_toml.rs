@@ -38,21 +38,49 @@ pub(crate) fn quote(text: &str) -> String {
     quoted
 }
 
-/// A table below others, by its whole name: plain values first, each part by name.
-pub(crate) fn table(text: &mut String, name: &str, table: &Table) {
-    let indent = "  ".repeat(name.matches('.').count());
-    _ = writeln!(text, "{indent}[{name}]");
-    let (tables, plain): (Vec<_>, Vec<_>) = sorted(table)
-        .into_iter()
-        .partition(|(_, value)| value.is_table());
-    for (name, value) in plain {
-        field(text, &format!("{indent}  "), &key(name), &inline(value));
+/// A table below others, by its path: plain values first, each part by name.
+pub(crate) fn table(text: &mut String, path: &[&str], table: &Table) {
+    _ = writeln!(text, "{}[{}]", indent(path), dotted(path));
+    fields(text, path, table);
+}
+
+fn list_of_tables(text: &mut String, path: &[&str], tables: &[Value]) {
+    for table in tables.iter().filter_map(Value::as_table) {
+        _ = writeln!(text, "\n{}[[{}]]", indent(path), dotted(path));
+        fields(text, path, table);
     }
-    for (below, value) in tables {
-        if let Value::Table(value) = value {
-            self::table(text, &format!("{name}.{}", key(below)), value);
+}
+
+fn fields(text: &mut String, path: &[&str], table: &Table) {
+    let (below, plain): (Vec<_>, Vec<_>) = sorted(table)
+        .into_iter()
+        .partition(|(_, value)| value.is_table() || is_list_of_tables(value));
+    for (name, value) in plain {
+        let indent = format!("{}  ", indent(path));
+        field(text, &indent, &key(name), &inline(value));
+    }
+    for (name, value) in below {
+        let path = [path, &[name]].concat();
+        match value {
+            Value::Table(table) => self::table(text, &path, table),
+            Value::Array(tables) => list_of_tables(text, &path, tables),
+            _ => {}
         }
     }
+}
+
+fn is_list_of_tables(value: &Value) -> bool {
+    let list = value.as_array().filter(|list| !list.is_empty());
+    list.is_some_and(|list| list.iter().all(Value::is_table))
+}
+
+fn indent(path: &[&str]) -> String {
+    "  ".repeat(path.len().saturating_sub(1))
+}
+
+fn dotted(path: &[&str]) -> String {
+    let keys: Vec<String> = path.iter().map(|name| key(name)).collect();
+    keys.join(".")
 }
 
 fn sorted(table: &Table) -> Vec<(&String, &Value)> {

@@ -176,7 +176,7 @@ impl Entry {
                 shell: script.shell.unwrap_or_else(|| SHELL.to_owned()),
                 script: script.inline,
             })),
-            (_, Some(uri), None) => Ok(Wanted::Source(of_app(&uri, source).map_err(wrong)?)),
+            (_, Some(uri), None) => of_app(&uri, source).map_err(wrong),
             (Some(id), None, None) => Ok(Wanted::Source(SourceUri::Installed {
                 id,
                 version: self.version,
@@ -189,20 +189,21 @@ impl Entry {
 }
 
 /// A buildpack as the app names it: a path lies within the app.
-fn of_app(text: &str, source: &Path) -> Result<SourceUri, String> {
+fn of_app(text: &str, source: &Path) -> Result<Wanted, String> {
     let uri = SourceUri::parse(text, Some(source)).map_err(|error| error.to_string())?;
-    let SourceUri::Path(path) = &uri else {
-        return Ok(uri);
+    let SourceUri::Path(path) = uri else {
+        return Ok(Wanted::Source(uri));
     };
     let real = |path: &Path| path.canonicalize();
-    let within = real(path).and_then(|path| Ok(path.starts_with(real(source)?)));
-    if within.is_ok_and(|within| within) {
-        return Ok(uri);
+    let within = real(&path).and_then(|path| Ok(path.starts_with(real(source)?)));
+    let name = path.strip_prefix(source).unwrap_or(&path);
+    let name = name.display().to_string();
+    match within {
+        Ok(true) => Ok(Wanted::Own { path, name }),
+        _ => Err(format!(
+            "the buildpack `{name}` is not a folder or file of the app"
+        )),
     }
-    let path = path.strip_prefix(source).unwrap_or(path).display();
-    Err(format!(
-        "the buildpack `{path}` is not a folder or file of the app"
-    ))
 }
 
 /// `.buildpacks`, without empty lines and comments.
@@ -212,8 +213,7 @@ fn list(dir: &Untrusted, source: &Path) -> Result<Vec<Wanted>, BadFile> {
     let lines = (1..).zip(text.lines().map(str::trim));
     let lines = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
     let wanted = lines.map(|(number, line)| {
-        let uri = of_app(line, source);
-        uri.map(Wanted::Source).map_err(|what| BadFile {
+        of_app(line, source).map_err(|what| BadFile {
             line: Some(number),
             ..BadFile::new(LIST, what)
         })
@@ -324,7 +324,7 @@ mod tests {
         let [
             Wanted::Inline(inline),
             Wanted::Source(SourceUri::Installed { .. }),
-            Wanted::Source(SourceUri::Path(path)),
+            Wanted::Own { path, .. },
         ] = project.buildpacks.as_slice()
         else {
             panic!("{:?}", project.buildpacks);
@@ -357,7 +357,7 @@ mod tests {
             two,
             ".buildpacks: [Source(Git { url: \"https://x.io/a\"",
         );
-        check("", two, "Source(Path(");
+        check("", two, "name: \"a\" }]");
         check("[io.buildpacks]\nexclude=['x']", two, ".buildpacks: [S");
         check("[io.buildpacks]\nbuilder='b'", two, "project.toml: []");
         let group = "[[io.buildpacks.group]]\nid='a/b'";

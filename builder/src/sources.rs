@@ -61,6 +61,11 @@ pub enum Asked<'a> {
 #[derive(Debug, Clone)]
 pub enum Wanted {
     Source(SourceUri),
+    /// A folder or an archive of the app: where it is now, and what the app calls it.
+    Own {
+        path: PathBuf,
+        name: String,
+    },
     Inline(Inline),
 }
 
@@ -118,6 +123,9 @@ impl Sources {
                 Wanted::Source(uri) => self
                     .add(uri, &mut set, &scratch)
                     .map_err(|error| error.of(uri))?,
+                Wanted::Own { path, name } => self
+                    .add(&SourceUri::Path(path.clone()), &mut set, &scratch)
+                    .map_err(|error| error.below(path, scratch.path()).of(name))?,
                 Wanted::Inline(inline) => set.add_inline(inline)?,
             }
         }

@@ -65,6 +65,11 @@ pub fn write_tar(source: &LayerSource<'_>, out: &mut dyn Write) -> io::Result<Di
     plan(source)?.write_tar(out)
 }
 
+/// Writes the layer's tar stream, compressed.
+pub fn write_gzip(source: &LayerSource<'_>, out: &mut dyn Write) -> io::Result<Blob> {
+    plan(source)?.write_gzip(out)
+}
+
 fn plan(source: &LayerSource<'_>) -> io::Result<Plan> {
     let mut plan = Plan::default();
     // The parents do not stand in `dir`, so they get what mkdir would give them.

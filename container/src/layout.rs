@@ -121,6 +121,7 @@ impl Layout {
         }
         let json = self.bytes(chosen)?;
         let manifest = Manifest::parse(&json).map_err(|why| self.bad(&why))?;
+        manifest.check_layers().map_err(|why| self.bad(&why))?;
         Ok((chosen.clone(), manifest))
     }
 

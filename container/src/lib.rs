@@ -10,6 +10,7 @@ pub mod archive;
 mod attendant;
 mod cgroup;
 mod command;
+pub mod decompress;
 pub mod digest;
 mod exit_record;
 pub mod image;

@@ -13,7 +13,24 @@ pub const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 pub const OCI_LAYER_GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 pub const OCI_EMPTY: &str = "application/vnd.oci.empty.v1+json";
 pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
-pub const DOCKER_LAYER_GZIP: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
+/// What Docker calls layers, and what the OCI calls them.
+const LAYERS: &[(&str, &str)] = &[
+    (
+        "application/vnd.docker.image.rootfs.diff.tar",
+        "application/vnd.oci.image.layer.v1.tar",
+    ),
+    (
+        "application/vnd.docker.image.rootfs.diff.tar.gzip",
+        OCI_LAYER_GZIP,
+    ),
+    (
+        "application/vnd.docker.image.rootfs.diff.tar.zstd",
+        "application/vnd.oci.image.layer.v1.tar+zstd",
+    ),
+];
+/// In names of layers that a registry does not hold, because their owner does not let it.
+const ELSEWHERE: &[&str] = &[".foreign.", ".nondistributable."];
+const ENCRYPTED: &str = "+encrypted";
 pub const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 /// Content of the blob that [`OCI_EMPTY`] names (image-spec manifest.md, "Guidance for an Empty Descriptor").
 pub const EMPTY_JSON: &[u8] = b"{}";
@@ -141,6 +158,25 @@ impl Manifest {
         Ok(manifest)
     }
 
+    /// Whether all layers can be had where the manifest is, and read.
+    pub fn check_layers(&self) -> Result<(), BadManifest> {
+        let has = |part: &&str| {
+            self.layers
+                .iter()
+                .find(|layer| layer.media_type.contains(*part))
+        };
+        if let Some(layer) = ELSEWHERE.iter().find_map(has) {
+            let kind = shown(&layer.media_type);
+            return Err(BadManifest(format!(
+                "has a layer that its registry does not hold (`{kind}`); an image whose layers are all there can be used"
+            )));
+        }
+        if has(&ENCRYPTED).is_some() {
+            return Err(BadManifest("has an encrypted layer".to_owned()));
+        }
+        Ok(())
+    }
+
     pub fn to_json(&self) -> Vec<u8> {
         serde_json::to_vec(self).unwrap_or_default()
     }
@@ -205,6 +241,12 @@ impl Index {
             offered.join(", ")
         ))
     }
+}
+
+/// The OCI's name of a layer that may have Docker's.
+pub fn oci_layer(media_type: &str) -> &str {
+    let known = LAYERS.iter().find(|(docker, _)| *docker == media_type);
+    known.map_or(media_type, |(_, oci)| oci)
 }
 
 fn parse<'a, T: Deserialize<'a>>(json: &'a [u8], what: &str) -> Result<T, BadManifest> {
@@ -307,6 +349,31 @@ mod tests {
             let error = Manifest::parse(text.as_bytes()).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
         }
+    }
+
+    #[test]
+    fn layers_that_are_elsewhere_are_refused() {
+        let check = |kind: &str| {
+            let layer = Descriptor::of(kind, b"layer");
+            let manifest = Manifest::new(Descriptor::of(OCI_CONFIG, b"{}"), vec![layer]);
+            manifest.check_layers().map_err(|error| error.to_string())
+        };
+        for (docker, oci) in LAYERS {
+            assert_eq!((check(docker), check(oci)), (Ok(()), Ok(())));
+            assert_eq!((oci_layer(docker), oci_layer(oci)), (*oci, *oci));
+        }
+        for kind in [
+            "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
+            "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd",
+        ] {
+            let error = check(kind).unwrap_err();
+            assert!(
+                error.contains("does not hold") && error.contains(kind),
+                "{error}"
+            );
+        }
+        let error = check("application/vnd.oci.image.layer.v1.tar+gzip+encrypted");
+        assert!(error.unwrap_err().contains("encrypted"));
     }
 
     proptest! {

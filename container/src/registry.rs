@@ -15,6 +15,7 @@ mod download;
 mod error;
 mod helper;
 mod http;
+mod pace;
 mod parallel;
 mod pull;
 mod push;

@@ -30,8 +30,10 @@ pub struct Stack {
     pub base_layer: Digest,
     /// What builds stand on.
     pub build_layer: Digest,
-    /// The run image by its digest, as images name it.
+    /// The run image by its digest.
     pub run_image: String,
+    /// The name under which a newer one will be found, for a rebase.
+    pub run_name: String,
     /// Read-only binds of the machine's files that every sandbox of this stack gets.
     pub mounts: Vec<Mount>,
     /// Added to a build's environment, for example where the machine keeps its certificate authorities.
@@ -133,6 +135,7 @@ impl Stack {
             base_layer,
             build_layer: base_layer,
             run_image: HOST.to_owned(),
+            run_name: HOST.to_owned(),
             mounts: host_mounts(),
             build_env: certificates().chain(proxies()).collect(),
             run_env: vec![],
@@ -166,6 +169,7 @@ impl Stack {
             },
             run_labels: run.labels,
             run_image: run.reference,
+            run_name: run.name,
         }
     }
 

@@ -10,6 +10,7 @@
 mod copy;
 mod garbage;
 mod merge;
+mod source;
 
 use std::{
     fs, io,
@@ -27,6 +28,7 @@ use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
 pub use self::copy::{Kept, original_owner};
 use self::garbage::Uses;
 pub use self::garbage::{Collected, Hold, Roots};
+pub(crate) use self::source::Source;
 use crate::{
     Digest, Image, ImageConfig,
     layer::{self, Form, LayerSource, MTIME, Owner},
@@ -206,9 +208,10 @@ impl Store {
         if self.layer(&diff_id).is_some() {
             return Ok(diff_id);
         }
-        set_mtimes(&scratch.path().join("fs"))?;
-        sync(scratch.path())?;
         let made = scratch.path().join("fs");
+        Source::of(&source).note(&made);
+        set_mtimes(&made)?;
+        sync(scratch.path())?;
         self.uses
             .touch(&diff_id, || match fs::rename(&made, &fixed) {
                 // Somebody else has just committed the same.

@@ -1,14 +1,13 @@
-//! Unpacks a tar, plain or by gzip, that somebody else has made. Nothing of it lands outside its directory: names are
+//! Unpacks a tar, plain or compressed, that somebody else has made. Nothing of it lands outside its directory: names are
 //! taken apart, links are made but never followed, and what it may cost is bounded.
 
 use std::{
     fs::{self, File},
-    io::{self, BufRead as _, BufReader, Read, Write as _},
+    io::{self, Read, Write as _},
     os::fd::{AsFd, AsRawFd as _, OwnedFd},
     path::{Path, PathBuf},
 };
 
-use flate2::bufread::MultiGzDecoder;
 use rustix::{
     fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags},
     io::Errno,
@@ -17,16 +16,13 @@ use rustix::{
 use sha2::{Digest as _, Sha256};
 use tar::EntryType;
 
-use crate::{Digest, layer::Owner};
+use crate::{Digest, decompress::Plain, layer::Owner};
 
-const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
-const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 /// Of a header that goes before another: long names and PAX records.
 const EXTENSION_BYTES_MAX: u64 = 1024 * 1024;
 /// PATH_MAX.
 const NAME_BYTES_MAX: usize = 4096;
 const BLOCK: u64 = 512;
-const BUFFER_BYTES: usize = 128 * 1024;
 
 /// What an archive may cost.
 #[derive(Debug, Clone, Copy)]
@@ -58,8 +54,6 @@ impl Default for Bounds {
 pub enum UnpackError {
     #[error("`{name}` {why}")]
     Refused { name: String, why: &'static str },
-    #[error("is compressed with zstd, which is not read yet")]
-    Zstd,
     #[error("unpacks to more than {0} bytes")]
     TooLarge(u64),
     #[error("has more than {0} entries")]
@@ -99,16 +93,7 @@ fn unpack_with(
     place: &dyn Fn(&Path) -> Option<PathBuf>,
     exactly: Option<&dyn Fn(Owner) -> Owner>,
 ) -> Result<Digest, UnpackError> {
-    let mut reader = BufReader::with_capacity(BUFFER_BYTES, archive);
-    let start = reader.fill_buf().map_err(UnpackError::Broken)?;
-    if start.starts_with(&ZSTD_MAGIC) {
-        return Err(UnpackError::Zstd);
-    }
-    let plain: Box<dyn Read + '_> = if start.starts_with(&GZIP_MAGIC) {
-        Box::new(MultiGzDecoder::new(reader))
-    } else {
-        Box::new(reader)
-    };
+    let plain = Plain::new(archive).map_err(UnpackError::Broken)?;
     let hashed = Hashed {
         inner: plain.take(bounds.bytes_max + 1),
         hasher: Sha256::new(),

@@ -334,6 +334,36 @@ fn image(store: &Store, dir: &Path) -> (Digest, ImageConfig) {
     (store.put_image(&config).unwrap(), config)
 }
 
+/// How a layer was made is noted, but whoever moves a store may lose that.
+#[test]
+fn a_layer_without_a_note_or_with_a_wrong_one_is_the_same_blob() {
+    const NOTE: &str = "user.slipway.source";
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(&dir.path().join("store")).unwrap();
+    let (id, config) = image(&store, dir.path());
+    let digest = layout::export(&store, &id, &dir.path().join("noted"), "v1").unwrap();
+    let other = br#"{"at":"/elsewhere","uid":7,"gid":7,"is_app":true}"#;
+    let outside = br#"{"at":"/../../..","uid":0,"gid":0,"is_app":false}"#;
+    for (number, note) in [None, Some(&other[..]), Some(outside), Some(b"{")]
+        .into_iter()
+        .enumerate()
+    {
+        for layer in &config.layers {
+            let tree = store.layer(&layer.diff_id).unwrap();
+            match note {
+                None => _ = rustix::fs::lremovexattr(tree, NOTE),
+                Some(note) => {
+                    let flags = rustix::fs::XattrFlags::empty();
+                    rustix::fs::lsetxattr(tree, NOTE, note, flags).unwrap();
+                }
+            }
+        }
+        let out = dir.path().join(number.to_string());
+        let found = layout::export(&store, &id, &out, "v1").unwrap();
+        assert_eq!(found, digest, "{note:?}");
+    }
+}
+
 #[test]
 fn skopeo_and_umoci_accept_the_exported_layout() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,12 +1,19 @@
 """A build's phases beside the Go lifecycle's: a layer of some hundred npm packages new, unchanged and restored; the launcher."""
 
+import json
+import os
+import re
+import shutil
 import subprocess
+import tempfile
 import time
+from pathlib import Path
 
 from lifecycle import APP, GO_VERSION, World, node_modules, reference
 from measure import cell, ratio, table
 
 STARTS = 200
+RUNC_STARTS = 30
 
 
 def run(options):
@@ -22,6 +29,8 @@ def run(options):
     with World({"slipway": ours, "go": go}, modules) as world:
         for rows in (new, unchanged, restored, again, started):
             table(["", "slipway", "Go lifecycle", "ratio", "goal"], rows(world, options.rounds))
+        pushed(world, options)
+        isolated(options)
 
 
 def names(options):
@@ -74,14 +83,16 @@ def new(world, count):
 
 
 def unchanged(world, count):
-    """Each on what it has made itself."""
+    """Each on what it has made itself, with a cache: there we keep what tells that nothing was touched."""
+    cache = ["-cache-dir", world.root / "cache"]
 
     def one(who):
         world.analyzed()
-        world.forget("oci/registry.example/app")
-        world.phase(who, "exporter", *launcher(world, who), APP)
+        world.forget("oci/registry.example/app", "cache")
+        folder(world, "cache")
+        world.phase(who, "exporter", *cache, *launcher(world, who), APP)
         world.phase(who, "analyzer", APP)
-        return world.phase(who, "exporter", *launcher(world, who), APP)
+        return world.phase(who, "exporter", *cache, *launcher(world, who), APP)
 
     return compared("the same layer unchanged", rounds(world, count, one), ["", "", "< 64 MiB"])
 
@@ -117,6 +128,69 @@ def again(world, count):
         return world.phase(who, "creator", *args, *launcher(world, who), APP)
 
     return compared("no-change rebuild, all phases", rounds(world, count, one), ["<= 0.1x", "", ""])
+
+
+def pushed(world, options):
+    """The same app as a push builds it: on overlays of the store's layers, which are neither copied nor read again."""
+    buildpack = seeded(world)
+    command = [options.binary, "build", world.root / "app", "--data", world.root / "data", "-b", buildpack,
+               "-t", f"oci:{world.root / 'pushed'}"]
+    found = []
+    for _ in range(options.rounds + 1):
+        done = subprocess.run(command, check=True, capture_output=True)
+        seconds = re.findall(r"^ +(?:analyze|detect|restore|build|export) +([0-9.]+)s$", done.stderr.decode(), re.M)
+        found.append(sum(float(second) for second in seconds))
+    table(["", "slipway", "goal"], [
+        ["first build as in a push, all phases", cell(found[:1], "s", 2), ""],
+        ["no-change rebuild as in a push, all phases", cell(found[1:], "s", 2), "< 0.3 s"],
+    ])
+
+
+def seeded(world):
+    """The same buildpack with the packages in an archive of its own: a sandbox does not see ours."""
+    place = world.root / "seeded"
+    shutil.copytree(world.root / "buildpacks/node/1", place)
+    subprocess.run(["tar", "-cf", place / "seed.tar", "-C", world.modules, "."], check=True)
+    world.script("seeded/bin/build", """
+        [ -d $1/modules ] || { mkdir $1/modules; tar -xf $CNB_BUILDPACK_DIR/seed.tar -C $1/modules; }
+        printf '[types]\\nlaunch = true\\ncache = true\\n' > $1/modules.toml
+        printf '[[processes]]\\ntype = "web"\\ncommand = ["true"]\\n' > $1/launch.toml""")
+    return place
+
+
+def isolated(options):
+    """From the request to the end of `true`, with namespaces, limits and a file system of its own."""
+    cargo = ["cargo", "run", "--release", "--quiet", "-p", "container", "--example", "start"]
+    said = subprocess.run(cargo, cwd=Path(__file__).resolve().parents[2], capture_output=True, text=True, check=True).stdout
+    ours = next(line for line in said.splitlines() if line.startswith("sandbox"))
+    rows = [[f"an isolated process, {ours.split(',', 1)[1].strip()}", "< 4 ms p50"]]
+    if not shutil.which("runc"):
+        print("runc is missing: it is no part of the comparison\n")
+    else:
+        rows.append([f"the same by runc, {runc()}", ""])
+    table(["", "goal"], rows)
+
+
+def runc():
+    bundle = Path(tempfile.mkdtemp(prefix="slipway-bench-"))
+    root = bundle / "rootfs"
+    for name in ("usr", "proc", "dev", "sys"):
+        (root / name).mkdir(parents=True)
+    for name in ("bin", "lib", "lib64"):
+        (root / name).symlink_to(f"usr/{name}")
+    subprocess.run(["runc", "spec"], cwd=bundle, check=True)
+    config = json.loads((bundle / "config.json").read_text())
+    config["process"] |= {"terminal": False, "args": ["/usr/bin/true"]}
+    config["linux"].setdefault("resources", {})["memory"] = {"limit": 256 << 20}
+    config["mounts"].append({"destination": "/usr", "source": "/usr", "type": "none", "options": ["rbind", "ro"]})
+    (bundle / "config.json").write_text(json.dumps(config))
+    times = []
+    for number in range(RUNC_STARTS):
+        begin = time.monotonic()
+        subprocess.run(["runc", "run", f"slipway-bench-{os.getpid()}-{number}"], cwd=bundle, check=True)
+        times.append((time.monotonic() - begin) * 1000)
+    shutil.rmtree(bundle)
+    return cell(times, "ms")
 
 
 def folder(world, name):

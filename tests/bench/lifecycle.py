@@ -71,6 +71,7 @@ class World:
 
     def __init__(self, programs, modules):
         self.programs = programs
+        self.modules = modules
         self.root = Path(tempfile.mkdtemp(prefix="slipway-bench-"))
         self.layer = self.root / "layers/node/modules"
         for folder in ("oci", "app", "cache", "platform", "buildpacks/node/1/bin", "layers/config", "layers/node"):

@@ -2,7 +2,7 @@
 
 use std::{fs, process::Command};
 
-use crate::{server::Server, stacks::make_images, typist::Typist};
+use crate::{registry::Registry, server::Server, stacks::make_images, typist::Typist};
 
 const PACKAGE: &str = r#"{"name":"shop","version":"1.0.0","scripts":{"build":"test -e mended","start":"node web.js"}}"#;
 
@@ -89,4 +89,35 @@ fn a_build_stands_on_the_images_of_its_builder() {
         said.contains("--run-image goes with --stack or --builder"),
         "{said}"
     );
+}
+
+#[test]
+fn an_image_of_a_registry_is_put_on_a_newer_run_image() {
+    let server = Server::start();
+    let registry = Registry::start();
+    let images = tempfile::tempdir().expect("a temporary folder");
+    make_images(images.path());
+    server.app("shop", "hello");
+    let host = format!("127.0.0.1:{}", registry.port);
+    let from = images.path().display();
+    let said = server.sh(&format!(
+        "push() {{ skopeo copy -q --dest-tls-verify=false oci:{from}/run docker://{host}/run:1; }}; push &&
+         $SLIPWAY build shop -t {host}/shop:1 --data cache --stack {host}/run:1 -b slipway/procfile &&
+         echo newer >which && umoci insert --rootless --image {from}/run which /etc/which && push &&
+         CNB_PLATFORM_API=0.12 $SLIPWAY lifecycle rebaser -report report.toml {host}/shop:1 &&
+         skopeo copy -q --src-tls-verify=false docker://{host}/shop:1 oci:shop-oci:1 &&
+         umoci unpack --rootless --image shop-oci:1 whole && cat whole/rootfs/etc/which &&
+         ls whole/rootfs/workspace whole/rootfs/cnb/process &&
+         skopeo inspect --config oci:shop-oci:1 | python3 -c '
+import json, sys
+label = json.load(sys.stdin)[\"config\"][\"Labels\"][\"io.buildpacks.lifecycle.metadata\"]
+print(json.loads(label)[\"runImage\"][\"image\"])'",
+    ));
+    let said = said.ok();
+    assert!(said.contains("newer\n"), "{said}");
+    assert!(
+        said.contains("web.py\n") && said.contains("worker\n"),
+        "{said}"
+    );
+    assert!(said.contains(&format!("{host}/run:1\n")), "{said}");
 }

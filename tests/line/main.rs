@@ -9,6 +9,7 @@ mod http;
 mod leaks;
 mod load;
 mod processes;
+mod registry;
 mod server;
 mod shell;
 mod transcript;

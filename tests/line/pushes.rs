@@ -47,7 +47,10 @@ fn a_forced_push_of_rewritten_history_deploys() {
 fn a_name_that_no_app_can_have_is_refused_before_anything_is_sent() {
     let server = Server::start();
     server.app("shop", "hello");
+    let long = "x".repeat(60_000);
     for name in [
+        "0123456789abcdef0123456789abcdef01234567",
+        &long,
         "../../etc",
         "Shop_1",
         "a.b",
@@ -56,6 +59,9 @@ fn a_name_that_no_app_can_have_is_refused_before_anything_is_sent() {
     ] {
         let said = server.sh(&format!("git -C shop push \"slipway:{name}\" main"));
         assert_ne!(said.status, 0, "`{name}` was taken:\n{}", said.text);
+        // Ours is the line, and git's the warnings above it.
+        let refusal = said.text.lines().find(|line| line.starts_with("fatal: "));
+        assert!(refusal.is_none_or(|line| line.len() < 500), "{}", said.text);
     }
     let apps = server.sh("ssh slipway apps 2>/dev/null").ok();
     assert_eq!(apps, "");

@@ -20,6 +20,8 @@ use super::{
 
 /// Of one layer; a package manager's store has some hundred thousand.
 const ENTRIES_MAX: usize = 4_000_000;
+/// Of one layer, unpacked: a compressed lie ends here, and not with the disk.
+const BYTES_MAX: u64 = 16 * 1024 * 1024 * 1024;
 
 /// Why a layer does not come back.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +30,8 @@ pub(crate) enum ExtractError {
     Digest { expected: Digest, found: Digest },
     #[error("`{}` in it {what}", name.display())]
     Name { name: PathBuf, what: &'static str },
+    #[error("it unpacks to more than {0} bytes")]
+    TooLarge(u64),
     #[error(transparent)]
     Io(#[from] io::Error),
 }
@@ -41,7 +45,24 @@ pub(crate) fn extract(
     expected: &Digest,
     into: &Path,
 ) -> Result<Option<Digest>, ExtractError> {
-    let (headers, found) = fill(into, |tree| read_ahead(tar, |tar| entries(tar, at, tree)))?;
+    extract_within(BYTES_MAX, tar, at, expected, into)
+}
+
+fn extract_within(
+    bytes_max: u64,
+    tar: impl Read + Send,
+    at: &Path,
+    expected: &Digest,
+    into: &Path,
+) -> Result<Option<Digest>, ExtractError> {
+    let mut tar = tar.take(bytes_max + 1);
+    let read = fill(into, |tree| {
+        read_ahead(&mut tar, |tar| entries(tar, at, tree))
+    });
+    if tar.limit() == 0 {
+        return Err(ExtractError::TooLarge(bytes_max));
+    }
+    let (headers, found) = read?;
     if found != *expected {
         return Err(ExtractError::Digest {
             expected: *expected,
@@ -227,6 +248,26 @@ mod tests {
         }
         let relative = extracted(&tar(&[("layers/a/x/", "/"), ("layers/a/x/f", "x")])).unwrap();
         assert!(relative.path().join("into/f").is_file());
+    }
+
+    #[test]
+    fn what_unpacks_without_an_end_is_given_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let content = "x".repeat(100_000);
+        let tar = tar(&[("/layers/a/x", "/"), ("/layers/a/x/f", &content)]);
+        let bytes = tar.len() as u64;
+        let within = |bytes_max, tar: &mut (dyn Read + Send), name| {
+            let (at, into) = (Path::new("/layers/a/x"), dir.path().join(name));
+            extract_within(bytes_max, tar, at, &Digest::of(&[]), &into)
+        };
+        let endless = within(bytes - 1, &mut (&tar[..]).chain(io::repeat(0)), "endless");
+        let error = endless.unwrap_err().to_string();
+        assert_eq!(
+            error,
+            format!("it unpacks to more than {} bytes", bytes - 1)
+        );
+        let whole = within(bytes, &mut &tar[..], "whole").unwrap_err();
+        assert!(matches!(whole, ExtractError::Digest { .. }), "{whole}");
     }
 
     #[test]

@@ -8,14 +8,11 @@ use std::{
 
 use container::{
     Digest,
+    decompress::Plain,
     layout::Layout,
-    manifest::{
-        DOCKER_LAYER_GZIP, Descriptor, Manifest, OCI_CONFIG, OCI_LAYER_GZIP, OCI_MANIFEST,
-        Platform, REF_NAME,
-    },
+    manifest::{Descriptor, Manifest, OCI_CONFIG, OCI_MANIFEST, Platform, REF_NAME, oci_layer},
     registry::{Client, Content, Credentials, Reference, RegistryError, Repository, each},
 };
-use flate2::read::MultiGzDecoder;
 use serde_json::Value;
 
 use super::inputs::Inputs;
@@ -167,11 +164,7 @@ impl Images {
             }
         };
         let file = fs::File::open(&path).failing("open", &path)?;
-        Ok(if layer.blob.media_type.ends_with("tar") {
-            Box::new(file)
-        } else {
-            Box::new(MultiGzDecoder::new(std::io::BufReader::new(file)))
-        })
+        Ok(Box::new(Plain::new(file).failing("read", &path)?))
     }
 
     /// Where new layers are best made, so that they need not be copied.
@@ -333,11 +326,10 @@ pub(crate) fn is_same(one: &str, other: &str) -> bool {
 
 /// Our images are of the OCI's kind, also on layers that Docker has named.
 fn of_oci(layer: &Descriptor) -> Descriptor {
-    let mut layer = layer.clone();
-    if layer.media_type == DOCKER_LAYER_GZIP {
-        OCI_LAYER_GZIP.clone_into(&mut layer.media_type);
+    Descriptor {
+        media_type: oci_layer(&layer.media_type).to_owned(),
+        ..layer.clone()
     }
-    layer
 }
 
 /// A whole layout beside the one that has the name, which it then replaces.

@@ -96,7 +96,7 @@ impl Export<'_> {
         let config = self.config(&launch, &mut image)?;
         let process_types = self.process_types(&launch, &mut image)?;
         let names = RunImageNames {
-            image: self.builder.stack.run_image.clone(),
+            image: self.builder.stack.run_name.clone(),
             mirrors: vec![],
         };
         let lifecycle = LifecycleMetadata {

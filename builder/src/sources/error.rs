@@ -49,6 +49,21 @@ impl SourceError {
         }
     }
 
+    /// Without our own folders before the paths in them, which mean nothing to whoever has pushed.
+    pub(super) fn below(mut self, source: &Path, scratch: &Path) -> Self {
+        if let Self::Io { path, .. } = &mut self {
+            let shown = [source, scratch]
+                .iter()
+                .find_map(|dir| path.strip_prefix(dir).ok());
+            *path = match shown {
+                Some(shown) if shown.as_os_str().is_empty() => PathBuf::from("it"),
+                Some(shown) => shown.to_owned(),
+                None => return self,
+            };
+        }
+        self
+    }
+
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Io {

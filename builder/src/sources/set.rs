@@ -87,7 +87,7 @@ impl Set {
     ) -> Result<(), SourceError> {
         let descriptor = tree.join(DESCRIPTOR);
         if tree::is_file(&descriptor) {
-            let shown: Option<Descriptor> = files::toml(&descriptor)?;
+            let shown: Option<Descriptor> = files::toml_as(&descriptor, DESCRIPTOR)?;
             let named = shown.ok_or(SourceError::NoBuildpack)?.buildpack;
             self.move_in(tree, &named.id, &named.version)?;
             self.choose(Chosen::new(named.id, named.version));

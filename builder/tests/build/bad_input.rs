@@ -37,12 +37,18 @@ fn bad_input(world: &World) {
             "",
             "project.toml, line 3: invalid type",
         ),
+        (
+            "[[io.buildpacks.group]]\nuri='own/bin/detect'\n",
+            GOOD,
+            "",
+            "buildpack `own/bin/detect`: its archive is no tar archive",
+        ),
         ("\u{0}", GOOD, "", "project.toml, line 1: "),
         (
             OWN,
             "api='0.10'\n[buildpack]\nid=",
             "",
-            "buildpack.toml, line 3: ",
+            "buildpack `own`: buildpack.toml, line 3: ",
         ),
         (
             OWN,
@@ -81,6 +87,8 @@ fn bad_input(world: &World) {
     ] {
         let said = attempt(world, &built.image, project, descriptor, detect);
         assert!(said.contains(expected), "{expected}: {said}");
+        let ours = world.dir.parent().unwrap().display().to_string();
+        assert!(!said.contains(&ours), "a folder of ours: {said}");
         world.assert_nothing_left();
         assert_eq!(state(world), before, "{expected}");
     }

@@ -5,6 +5,7 @@ use std::{
     fs,
     os::unix::fs::{PermissionsExt as _, symlink},
     path::PathBuf,
+    sync::Once,
 };
 
 use serde_json::Value;
@@ -32,9 +33,14 @@ pub(crate) const CASES: &[Case] = &[
 
 /// Where its programs are; `None`, said once, when it is not installed.
 pub(crate) fn reference() -> Option<PathBuf> {
+    static SAID: Once = Once::new();
     let dir = std::env::var_os("SLIPWAY_LIFECYCLE").map(PathBuf::from);
     if dir.is_none() {
-        println!("SLIPWAY_LIFECYCLE is not set: nothing is compared to the reference lifecycle");
+        SAID.call_once(|| {
+            println!(
+                "SLIPWAY_LIFECYCLE is not set: nothing is compared to the reference lifecycle"
+            );
+        });
     }
     dir
 }
@@ -187,6 +193,11 @@ licenses = [\"MIT\", \"<x>\"]
 size = 3
 [bom.metadata.source]
 \"a key\" = \"<u>\"
+[[bom.metadata.files]]
+name = \"one\"
+[bom.metadata.files.sums]
+sha256 = \"x\"
+[[bom.metadata.files]]
 [[bom]]
 name = \"bare\"' > $1/launch.toml
 echo '[[bom]]

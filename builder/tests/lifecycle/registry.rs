@@ -36,22 +36,30 @@ pub(crate) struct Remote<'a> {
 
 impl<'a> Remote<'a> {
     pub(crate) fn new(world: &'a World) -> Self {
-        let registry = Registry::start();
-        let port = registry.port;
-        let remote = Self {
-            world,
-            registry,
-            port,
-            auth: AUTH,
-        };
+        let remote = Self::at(world, Registry::start());
         remote.run_image();
         remote
     }
 
+    /// In one that runs already.
+    pub(crate) fn at(world: &'a World, registry: Registry) -> Self {
+        Self {
+            world,
+            port: registry.port,
+            registry,
+            auth: AUTH,
+        }
+    }
+
     /// That of the world's folder, in Docker's form, as most are.
     pub(crate) fn run_image(&self) {
-        let layout = self.world.path("oci").join(RUN.replace(':', "/"));
-        let to = format!("docker://127.0.0.1:{}/run:1", self.registry.port);
+        self.push(RUN, "run:1");
+    }
+
+    /// An image of the world's folder, in Docker's form.
+    pub(crate) fn push(&self, image: &str, name: &str) {
+        let layout = self.world.path("oci").join(image.replace(':', "/"));
+        let to = format!("docker://127.0.0.1:{}/{name}", self.registry.port);
         let from = format!("oci:{}", layout.display());
         self.registry.skopeo(&[
             "copy",

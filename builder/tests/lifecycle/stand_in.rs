@@ -25,7 +25,6 @@ pub(crate) const CASES: &[Case] = &[
         "as root: one container for all, as Tekton has it",
         all_phases,
     ),
-    ("as root: a registry without TLS, by name", without_tls),
 ];
 
 const SCRIPT: &str = concat!(
@@ -322,11 +321,12 @@ fn all_phases(world: &World) {
     let text = build(&run);
     assert!(text.contains("restored\n"), "{text}");
     builder.starts("app:1");
+    without_tls(&builder);
 }
 
 /// Only a registry that is named as one is spoken to in plain HTTP.
-fn without_tls(world: &World) {
-    let builder = Builder::new(world);
+fn without_tls(builder: &Builder<'_>) {
+    let world = builder.remote.world;
     world.write("bundle/hosts", &format!("127.0.0.1 localhost {NAME}\n"));
     let registry = format!("{NAME}:{}", builder.remote.port);
     let config = "bundle/rootfs/home/.docker/config.json";

@@ -5,12 +5,18 @@ use serde_json::{Value, json};
 use crate::{
     Case,
     beside::reference,
+    registry::Remote,
+    server::Registry,
     world::{APP, RUN, World},
 };
 
 pub(crate) const CASES: &[Case] = &[
     ("table: what a phase is told", phases),
     ("table: what a rebase may change", rebases),
+    (
+        "table: the same in a registry, beside the reference",
+        rebases_beside,
+    ),
 ];
 
 /// Prepares a world; whatever it changes is undone before the next row.
@@ -267,7 +273,7 @@ const REBASES: &[Rebase] = &[
     rebase("old: mixins that are none", &[(MIXINS, "a")], &[], "0.11", "0.11", false, 72),
 ];
 
-/// Ours alone: the reference rebases in registries only.
+/// In layouts, which the reference does not rebase.
 fn rebases(_: &World) {
     let mut wrong = String::new();
     for row in REBASES {
@@ -277,19 +283,66 @@ fn rebases(_: &World) {
             "stack.toml",
             "[run-image]\nimage='registry.example/run:1'\n",
         );
-        world.run_image_with(RUN, "base", |config| edit(config, row.old));
-        world.api = row.built;
-        let launcher = world.launcher();
-        BUILT(&world);
-        world.ok("exporter", &["-launcher", &launcher, APP]);
-        world.run_image_with(RUN, "next", |config| edit(config, row.new));
-        world.api = row.now;
+        built_on_old(&mut world, row);
         let args: &[&str] = if row.forced { &["-force", APP] } else { &[APP] };
         let ran = world.run("rebaser", args);
         let is_rebased = world.image(APP).diff_ids()[0] == world.image(RUN).diff_ids()[0];
         if ran.code != row.code || is_rebased != (ran.code == 0) {
             let (what, forced) = (row.what, row.forced);
             wrong += &format!("{what}, forced {forced}: {}: {}\n", ran.code, ran.text);
+        }
+    }
+    assert!(wrong.is_empty(), "\n{wrong}");
+}
+
+/// An app on the old run image, and the new one under its name.
+fn built_on_old(world: &mut World, row: &Rebase) {
+    world.run_image_with(RUN, "base", |config| edit(config, row.old));
+    world.api = row.built;
+    let launcher = world.launcher();
+    BUILT(world);
+    world.ok("exporter", &["-launcher", &launcher, APP]);
+    world.run_image_with(RUN, "next", |config| edit(config, row.new));
+    world.api = row.now;
+}
+
+/// The same rows, and the same images by both where it is allowed.
+fn rebases_beside(_: &World) {
+    let Some(reference) = reference() else { return };
+    let mut registry = Registry::start();
+    let mut wrong = String::new();
+    for row in REBASES {
+        let mut world = world();
+        let run = format!("127.0.0.1:{}/run:1", registry.port);
+        world.write("run.toml", &format!("[[images]]\nimage='{run}'\n"));
+        world.write("stack.toml", &format!("[run-image]\nimage='{run}'\n"));
+        built_on_old(&mut world, row);
+        let mut ran = Vec::new();
+        for lifecycle in [None, Some(reference.clone())] {
+            world.reference = lifecycle;
+            let remote = Remote::at(&world, registry);
+            remote.push(RUN, "run:1");
+            remote.push(APP, "app:1");
+            let app = remote.name("app:1");
+            let args: &[&str] = if row.forced {
+                &["-force", &app]
+            } else {
+                &[&app]
+            };
+            let rebased = remote.run("rebaser", args);
+            let mut config = remote.config("app:1");
+            // The reference loses the one, and leaves the other as it was, which the specification does not.
+            config["history"] = Value::Null;
+            config["variant"] = Value::Null;
+            ran.push((rebased, config));
+            registry = remote.registry;
+        }
+        let ((ours, our_image), (theirs, their_image)) = (&ran[0], &ran[1]);
+        if (ours.code, ours.code == 0) != (row.code, theirs.code == 0) || our_image != their_image {
+            wrong += &format!(
+                "{}, forced {}: {} {}: {} {}\n{our_image}\n{their_image}\n",
+                row.what, row.forced, ours.code, theirs.code, ours.text, theirs.text
+            );
         }
     }
     assert!(wrong.is_empty(), "\n{wrong}");

@@ -30,15 +30,21 @@ pub(crate) struct World {
 }
 
 /// The reference lifecycle takes the path of a layout for an image's name, which has small letters only.
+/// A name that somebody has left behind is passed over.
 pub(crate) fn folder(name: &str) -> tempfile::TempDir {
     static NEXT: AtomicU32 = AtomicU32::new(0);
-    let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    let name = format!("{name}-{}-{number}", std::process::id());
-    tempfile::Builder::new()
-        .prefix(&name)
-        .rand_bytes(0)
-        .tempdir()
-        .unwrap()
+    loop {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{name}-{}-{number}", std::process::id());
+        let made = tempfile::Builder::new()
+            .prefix(&name)
+            .rand_bytes(0)
+            .tempdir();
+        match made {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            made => return made.unwrap(),
+        }
+    }
 }
 
 /// What a phase did.

@@ -184,7 +184,7 @@ impl Part {
     }
 }
 
-pub(crate) fn compressor() -> Compressor {
+fn compressor() -> Compressor {
     Compressor::new(CompressionLvl::new(LEVEL).unwrap_or_default())
 }
 

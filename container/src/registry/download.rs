@@ -26,6 +26,7 @@ impl Client {
                 registry: "the server".to_owned(),
                 status,
                 detail: None,
+                again_after: None,
             });
         }
         let mut body = response.into_body().into_reader().take(bytes_max + 1);

@@ -1,6 +1,6 @@
 //! What a registry did, as facts. No secret is ever in one.
 
-use std::{io, path::PathBuf};
+use std::{io, path::PathBuf, time::Duration};
 
 use crate::{Digest, manifest::BadManifest, store::StoreError};
 
@@ -27,6 +27,8 @@ pub enum RegistryError {
         status: u16,
         /// The registry's own words.
         detail: Option<String>,
+        /// When it wants to be asked again (RFC 9110 section 10.2.3).
+        again_after: Option<Duration>,
     },
     #[error("cannot {action} `{what}`")]
     Transport {

@@ -209,6 +209,7 @@ impl Client {
                 what,
                 registry,
                 status,
+                again_after: retry_after(&response),
                 detail: detail(response),
             },
         }

@@ -17,6 +17,7 @@ use super::{
     auth::Scope,
     error::RegistryError,
     http::{Call, Client, Payload, Tries},
+    pace::Paced,
     parallel,
     reference::{Reference, Repository},
 };
@@ -29,7 +30,7 @@ use crate::{
 };
 
 /// Registries allow 4 MiB (distribution-spec, "Pushing Manifests").
-const MANIFEST_BYTES_MAX: u64 = 4 * 1024 * 1024;
+pub(super) const MANIFEST_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// A configuration holds labels, which hold what buildpacks put there.
 const CONFIG_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// Of one blob; the largest layers seen, with model weights in them, stay below.
@@ -119,6 +120,7 @@ impl Client {
             (descriptor, json) = self.manifest(&reference.pinned(chosen.digest))?;
         }
         let manifest = Manifest::parse(&json).map_err(bad)?;
+        manifest.check_layers().map_err(bad)?;
         let config_json =
             self.blob_bytes(&reference.repository, &manifest.config, CONFIG_BYTES_MAX)?;
         Ok(RemoteImage {
@@ -259,7 +261,7 @@ impl Download<'_> {
         }
         let response = self.client.expect(&call, &[200, 206])?;
         let skip = self.skip(&response)?;
-        let mut body = response.into_body().into_reader();
+        let mut body = Paced::new(response.into_body().into_reader());
         let skipped = io::copy(&mut (&mut body).take(skip), &mut io::sink());
         if skipped.map_err(|error| self.broke_off(error))? < skip {
             return Err(self.broke_off(io::ErrorKind::UnexpectedEof.into()));
@@ -371,7 +373,7 @@ pub(super) fn read_all(
     max: u64,
 ) -> Result<Vec<u8>, RegistryError> {
     let mut bytes = Vec::new();
-    let reader = response.into_body().into_reader();
+    let reader = Paced::new(response.into_body().into_reader());
     reader
         .take(max + 1)
         .read_to_end(&mut bytes)

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use ureq::http::{Method, header};
+use ureq::http::{HeaderMap, Method, header};
 
 use super::{
     auth::Scope,
@@ -67,7 +67,7 @@ impl Client {
         Ok(())
     }
 
-    fn push_blobs(
+    pub(super) fn push_blobs(
         &self,
         layout: &Layout,
         manifest: &Manifest,
@@ -96,8 +96,8 @@ impl Client {
             return Ok(Sent::Present);
         }
         let same = |from: &&Repository| from.registry() == to.registry() && *from != to;
-        let from = origins.iter().find(same);
-        Upload::new(self, to, blob, content).run(from)
+        let origins: Vec<&Repository> = origins.iter().filter(same).collect();
+        Upload::new(self, to, blob, content).run(&origins)
     }
 
     /// Finds out early whether our credentials may push to the repository.
@@ -145,6 +145,17 @@ impl Client {
         media_type: &str,
         json: &[u8],
     ) -> Result<Digest, RegistryError> {
+        self.put_manifest(reference, media_type, json)?;
+        Ok(Digest::of(json))
+    }
+
+    /// The same; the answer's headers.
+    pub(super) fn put_manifest(
+        &self,
+        reference: &Reference,
+        media_type: &str,
+        json: &[u8],
+    ) -> Result<HeaderMap, RegistryError> {
         let (what, scope) = (reference.to_string(), Scope::push(&reference.repository));
         let url = self.url(&reference.repository);
         let call = Call {
@@ -165,7 +176,7 @@ impl Client {
                 expected,
                 found,
             }),
-            _ => Ok(expected),
+            _ => Ok(response.headers),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! One blob's upload (distribution-spec "Pushing Blobs"): small ones in one piece, large ones in chunks, taken up where
 //! the registry says that it stands.
 
-use std::{io, path::Path};
+use std::{io, path::Path, time::Duration};
 
 use ureq::http::{HeaderName, Method, header, response::Parts};
 
@@ -19,6 +19,8 @@ use crate::manifest::Descriptor;
 const CHUNK_BYTES: u64 = 16 * 1024 * 1024;
 /// A registry may ask for this much at the most.
 const CHUNK_BYTES_MAX: u64 = 512 * 1024 * 1024;
+/// Repositories that are asked for a blob before it is sent.
+const ORIGINS_MAX: usize = 4;
 const MIN_CHUNK: &str = "oci-chunk-min-length";
 const OCTETS: &str = "application/octet-stream";
 
@@ -62,21 +64,33 @@ impl<'a> Upload<'a> {
         }
     }
 
-    pub(super) fn run(mut self, from: Option<&Repository>) -> Result<Sent, RegistryError> {
-        if let Some(from) = from {
-            self.scope = Scope::push(self.to).and_pull(from);
+    pub(super) fn run(self, origins: &[&Repository]) -> Result<Sent, RegistryError> {
+        let mut begun = None;
+        for from in origins.iter().take(ORIGINS_MAX) {
+            match self.mount(from)? {
+                Some(Begun::Mounted) => return Ok(Sent::Mounted),
+                Some(Begun::Session(session)) => {
+                    if let Some(before) = begun.replace(session) {
+                        self.give_up(before);
+                    }
+                }
+                None => {}
+            }
         }
+        // Only now: what is mounted need not be here.
+        self.check_content()?;
         let mut tries = Tries::default();
         loop {
-            let mut session = match self.begin(from)? {
-                Begun::Mounted => return Ok(Sent::Mounted),
-                Begun::Session(session) => session,
+            let mut session = match begun.take() {
+                Some(session) => session,
+                None => match self.begin(&self.scope, "")? {
+                    Begun::Mounted => return Ok(Sent::Mounted),
+                    Begun::Session(session) => session,
+                },
             };
-            // Only now: what is mounted need not be here.
-            self.check_content()?;
             match self.send(&mut session, &mut tries) {
                 Ok(()) => return Ok(Sent::Uploaded),
-                Err(error) if is_passing(&error) && tries.pause(None) => {
+                Err(error) if is_passing(&error) && tries.pause(pause_asked(&error)) => {
                     // The last answer may have been lost after the deed was done.
                     if self.client.has_blob(self.to, self.blob)? {
                         return Ok(Sent::Uploaded);
@@ -89,23 +103,38 @@ impl<'a> Upload<'a> {
 
     /// Begins an upload and gives it up, which shows whether there may be one.
     pub(super) fn rehearse(&self) -> Result<(), RegistryError> {
-        let Begun::Session(session) = self.begin(None)? else {
-            return Ok(());
-        };
-        // Where it cannot be given up, the registry forgets it after a while.
-        let call = self.call(Method::DELETE, session.url, Payload::None);
-        _ = self.client.done(&call, &[202, 204]);
+        if let Begun::Session(session) = self.begin(&self.scope, "")? {
+            self.give_up(session);
+        }
         Ok(())
     }
 
-    fn begin(&self, from: Option<&Repository>) -> Result<Begun, RegistryError> {
-        let mut url = format!("{}/blobs/uploads/", self.client.url(self.to));
-        if let Some(from) = from {
-            let (digest, from) = (self.blob.digest.to_string(), from.name());
-            url = format!("{url}?mount={}&from={}", percent(&digest), percent(from));
+    /// From another repository of the registry. `None` where that, or what we may do there, is not known: an upload will
+    /// tell.
+    fn mount(&self, from: &Repository) -> Result<Option<Begun>, RegistryError> {
+        let scope = Scope::push(self.to).and_pull(from);
+        let digest = self.blob.digest.to_string();
+        let query = format!("?mount={}&from={}", percent(&digest), percent(from.name()));
+        match self.begin(&scope, &query) {
+            Err(RegistryError::Denied { .. } | RegistryError::NotFound { .. }) => Ok(None),
+            Err(RegistryError::Status { status, .. }) if status < 500 => Ok(None),
+            begun => begun.map(Some),
         }
-        let mut call = self.call(Method::POST, url, Payload::None);
-        call.again = true;
+    }
+
+    /// Where that cannot be done, the registry forgets it after a while.
+    fn give_up(&self, session: Session) {
+        let call = self.call(Method::DELETE, session.url, Payload::None);
+        _ = self.client.done(&call, &[202, 204]);
+    }
+
+    fn begin(&self, scope: &Scope, query: &str) -> Result<Begun, RegistryError> {
+        let url = format!("{}/blobs/uploads/{query}", self.client.url(self.to));
+        let call = Call {
+            scope,
+            again: true,
+            ..self.call(Method::POST, url, Payload::None)
+        };
         let response = self.client.done(&call, &[201, 202])?;
         if response.status == 201 {
             return Ok(Begun::Mounted);
@@ -123,10 +152,15 @@ impl<'a> Upload<'a> {
             return self.finish(session, self.part(0, self.blob.size));
         }
         while session.at < self.blob.size {
-            let Err(error) = self.chunk(session) else {
-                continue;
+            let before = session.at;
+            let error = match self.chunk(session) {
+                Ok(()) if session.at > before => continue,
+                // It may have lost what it had; not again and again.
+                Ok(()) => self.nonsense("an upload that does not grow"),
+                Err(error) if is_passing(&error) => error,
+                Err(error) => return Err(error),
             };
-            if !is_passing(&error) || !tries.pause(None) || !self.take_up(session)? {
+            if !tries.pause(pause_asked(&error)) || !self.take_up(session)? {
                 return Err(error);
             }
         }
@@ -144,7 +178,7 @@ impl<'a> Upload<'a> {
             (header::CONTENT_RANGE, range),
         ];
         let response = self.client.done(&call, &[201, 202, 204])?;
-        session.at = self.stands(&response).unwrap_or(end);
+        session.at = self.stands(&response, end).unwrap_or(end);
         session.url = self.location(&response, &session.url)?;
         Ok(())
     }
@@ -157,7 +191,7 @@ impl<'a> Upload<'a> {
             Err(RegistryError::NotFound { .. }) => return Ok(false),
             result => result?,
         };
-        session.at = self.stands(&response).unwrap_or(0);
+        session.at = self.stands(&response, self.blob.size).unwrap_or(0);
         session.url = self.location(&response, &session.url)?;
         Ok(true)
     }
@@ -171,24 +205,20 @@ impl<'a> Upload<'a> {
         self.client.done(&call, &[201, 204]).map(|_| ())
     }
 
-    /// `Range: 0-<last byte>`: from the first byte on, and never more than there is.
-    fn stands(&self, response: &Parts) -> Option<u64> {
+    /// `Range: 0-<last byte>`: from the first byte on, and never more than was `sent`.
+    fn stands(&self, response: &Parts, sent: u64) -> Option<u64> {
         let range = text(&response.headers, header::RANGE.as_str())?;
         let (first, last) = range.trim_start_matches("bytes=").split_once('-')?;
         let (first, last): (u64, u64) = (first.parse().ok()?, last.parse().ok()?);
         // Docker's registry says `0-0` for nothing as well as for one byte; sending that byte again is refused, so the
         // next answer tells.
         let at = if last == 0 { 0 } else { last + 1 };
-        (first == 0 && at <= self.blob.size).then_some(at)
+        (first == 0 && at <= sent).then_some(at)
     }
 
     fn location(&self, response: &Parts, of: &str) -> Result<String, RegistryError> {
-        let nonsense = |why: &str| RegistryError::Nonsense {
-            registry: self.to.registry().to_owned(),
-            why: why.to_owned(),
-        };
         let location = text(&response.headers, header::LOCATION.as_str());
-        let location = location.ok_or_else(|| nonsense("an upload without a place"))?;
+        let location = location.ok_or_else(|| self.nonsense("an upload without a place"))?;
         let home = self.client.origin(self.to.registry());
         let is_whole = location.starts_with("https://") || location.starts_with("http://");
         let whole = match location.as_str() {
@@ -201,11 +231,16 @@ impl<'a> Upload<'a> {
             }
         };
         if home.starts_with("https://") && !whole.starts_with("https://") {
-            return Err(nonsense(
-                "an upload that would leave the encrypted connection",
-            ));
+            return Err(self.nonsense("an upload that would leave the encrypted connection"));
         }
         Ok(whole)
+    }
+
+    fn nonsense(&self, why: &str) -> RegistryError {
+        RegistryError::Nonsense {
+            registry: self.to.registry().to_owned(),
+            why: why.to_owned(),
+        }
     }
 
     fn part(&self, offset: u64, length: u64) -> Payload<'a> {
@@ -270,5 +305,12 @@ fn is_passing(error: &RegistryError) -> bool {
         RegistryError::NotFound { .. } => true,
         RegistryError::Status { status, .. } => matches!(status, 408 | 416 | 429 | 500..=504),
         _ => false,
+    }
+}
+
+fn pause_asked(error: &RegistryError) -> Option<Duration> {
+    match error {
+        RegistryError::Status { again_after, .. } => *again_after,
+        _ => None,
     }
 }

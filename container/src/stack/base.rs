@@ -32,6 +32,9 @@ const LEFT_OUT: [&str; 3] = ["dev", "proc", "sys"];
 /// An image in the store, and what it says of itself.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Base {
+    /// As it was asked for: what it will be called, too, when it is newer.
+    #[serde(skip)]
+    pub name: String,
     /// By its digest.
     pub reference: String,
     pub layer: Digest,
@@ -47,6 +50,19 @@ impl Base {
     /// Finds the image and, unless the store has it, pulls and unpacks it. `note` is told what happens. When a registry does
     /// not answer, what its name stood for last is as good: a server starts without the internet.
     pub fn open(
+        source: &ImageSource,
+        client: &Client,
+        store: &Store,
+        kept: &Path,
+        note: &(dyn Fn(&str) + Sync),
+    ) -> Result<Self, StackError> {
+        Ok(Self {
+            name: source.to_string(),
+            ..Self::find(source, client, store, kept, note)?
+        })
+    }
+
+    fn find(
         source: &ImageSource,
         client: &Client,
         store: &Store,
@@ -125,6 +141,7 @@ impl Base {
             ..
         } = &found.config;
         Ok(Self {
+            name: source.to_string(),
             reference: source.pinned(found.digest),
             layer: store.commit_layer(Tree::Whole(&root), "/", ROOT, Form::Dir)?,
             os: os.clone(),

@@ -8,5 +8,7 @@
 mod hostile;
 mod liar;
 mod real;
+mod referrers;
 mod server;
 mod stack;
+mod uploads;

@@ -105,6 +105,41 @@ fn a_stack_is_pulled_once() {
 }
 
 #[test]
+fn layers_by_zstd_and_images_of_docker_s_kind_are_the_same() {
+    let registry = Registry::start();
+    let temp = tempfile::tempdir().unwrap();
+    image(temp.path());
+    let from = format!("oci:{}/image:v1", temp.path().display());
+    let store = Store::open(&temp.path().join("store")).unwrap();
+    let kept = temp.path().join("kept");
+    let mut layers = vec![];
+    // In this order: skopeo uses what is there already.
+    for (name, options) in [
+        ("zstd", &["--dest-compress-format", "zstd", "-f", "oci"][..]),
+        ("gzip", &["--dest-compress-format", "gzip", "-f", "oci"]),
+        ("docker", &["-f", "v2s2"]),
+    ] {
+        let name = registry.reference(&format!("acme/{name}:{name}"));
+        let to = format!("docker://{name}");
+        let copy = ["copy", "-q", "--dest-tls-verify=false", &from, &to];
+        registry.skopeo(&[&copy[..1], options, &copy[1..]].concat());
+        let (_, json) = registry.client().manifest(&name).unwrap();
+        let json = String::from_utf8(json).unwrap();
+        let expected = match name.tag.as_deref() {
+            Some("zstd") => "layer.v1.tar+zstd",
+            Some("docker") => "docker.image.rootfs.diff.tar.gzip",
+            _ => "layer.v1.tar+gzip",
+        };
+        assert!(json.contains(expected), "{json}");
+        let source: ImageSource = name.to_string().parse().unwrap();
+        let base = Base::open(&source, &registry.client(), &store, &kept, &|_| {});
+        layers.push(base.unwrap().layer);
+    }
+    layers.dedup();
+    assert_eq!(layers.len(), 1, "all of them unpack to the same");
+}
+
+#[test]
 fn what_an_image_promises_is_checked() {
     let temp = tempfile::tempdir().unwrap();
     image(temp.path());

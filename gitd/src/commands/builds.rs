@@ -179,7 +179,7 @@ async fn print_log(env: &mut Env<'_>, app: &App, build: &Build, json: bool) -> R
             return Ok(());
         }
     }
-    told.end(env, Shown::new(build)).await
+    told.end(env, Some(build)).await
 }
 
 fn row(build: &Build) -> Vec<String> {

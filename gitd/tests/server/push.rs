@@ -395,9 +395,7 @@ fn a_ref_made_in_place_of_another() {
 #[test]
 fn wrong_names_are_told_before_anything_is_sent() {
     let server = TestServer::start();
-    let hex = "0123456789abcdef0123456789abcdef01234567";
-    let long = "x".repeat(60_000);
-    for name in ["Shop", "../etc", "a'b", "-x", "", hex, &long] {
+    for name in ["Shop", "../etc", "a'b", "-x", ""] {
         let work = Work::new(&server, "unused");
         work.commit("first");
         work.ok(&[

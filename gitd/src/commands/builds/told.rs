@@ -1,5 +1,6 @@
 //! What a build printed: as it is for people, and for programs a JSON object per line.
 
+use release::Build;
 use serde::Serialize;
 use tokio::io::AsyncWriteExt as _;
 
@@ -47,14 +48,17 @@ impl Told {
     }
 
     /// The last line may have no end. A program hears how the build went, too.
-    pub(super) async fn end(self, env: &mut Env<'_>, build: Shown<'_>) -> Result<(), Failure> {
+    pub(super) async fn end(self, env: &mut Env<'_>, build: Option<&Build>) -> Result<(), Failure> {
         if self.json {
             let mut text = Vec::new();
             if !self.line.is_empty() {
                 text = object(&self.line);
             }
-            serde_json::to_writer(&mut text, &Object::Build(build)).map_err(Failure::ours)?;
-            text.push(b'\n');
+            if let Some(build) = build {
+                let build = Object::Build(Shown::new(build));
+                serde_json::to_writer(&mut text, &build).map_err(Failure::ours)?;
+                text.push(b'\n');
+            }
             _ = env.io.stdout.write_all(&text).await;
         }
         _ = env.io.stdout.flush().await;

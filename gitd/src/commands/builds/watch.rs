@@ -75,8 +75,12 @@ pub(in crate::commands) async fn watch(
         }
     }
     let outcome = deploy.outcome().await;
-    let (_, build) = find(env, app, Some(deploy.build))?;
-    told.end(env, Shown::new(&build)).await?;
+    // By then the app may have another name, or be gone: only a program hears of it by its record.
+    let build = match json {
+        true => Some(find(env, app, Some(deploy.build))?.1),
+        false => None,
+    };
+    told.end(env, build.as_ref()).await?;
     let reason = outcome.reason.as_deref();
     Ok(status(env, deploy.build, outcome.status, reason).await)
 }
