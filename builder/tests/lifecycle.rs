@@ -35,6 +35,8 @@ mod restoring;
 /// That of the registry client's own tests.
 #[path = "../../container/tests/registry/server.rs"]
 mod server;
+#[path = "lifecycle/shapes.rs"]
+mod shapes;
 #[path = "lifecycle/stand_in.rs"]
 mod stand_in;
 #[path = "lifecycle/table.rs"]

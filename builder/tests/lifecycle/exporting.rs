@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::{
     Case,
-    beside::fixture,
+    shapes::fixture,
     world::{APP, RUN, World},
 };
 
