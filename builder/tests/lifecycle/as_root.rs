@@ -149,4 +149,26 @@ fn credentials(world: &World) {
     assert_eq!(ran.code, 0, "{}", ran.text);
     assert_eq!(remote.config("app:1")["config"]["User"], "1234:4321");
     assert!(world.read("layers/a/id").starts_with("65534\n"));
+
+    // A helper that only root can run.
+    world.write("docker/config.json", "{\"credsStore\":\"test\"}");
+    let helper = "docker/bin/docker-credential-test";
+    world.script(
+        helper,
+        "id -u >> $0.asked; cat > /dev/null; echo '{\"Username\":\"user\",\"Secret\":\"secret\"}'",
+    );
+    let path = format!("{docker}/bin:/usr/bin:/bin");
+    let env = [&env[..], &[("PATH", &path)]].concat();
+    world.reset();
+    let ran = world.run_with("creator", &args, &env);
+    assert_eq!(ran.code, 0, "{}", ran.text);
+    assert!(ran.text.contains("Reusing layer 'a:x'"), "{}", ran.text);
+    assert_eq!(world.read(&format!("{helper}.asked")), "0\n");
+    // Without it nobody knows.
+    world.script(helper, "exit 7");
+    let failed = "docker-credential-test: exit status: 7";
+    world.run_with("creator", &args, &env).failed(32, failed);
+    fs::remove_file(world.path(helper)).unwrap();
+    let gone = "docker-credential-test: there is no such program in PATH";
+    world.run_with("creator", &args, &env).failed(32, gone);
 }
