@@ -70,7 +70,7 @@ pub(super) fn same_registry(names: &[String]) -> Result<(), Failure> {
 }
 
 /// `None` when the image does not have the label.
-pub(super) fn lifecycle_metadata(image: &Image) -> Result<Option<LifecycleMetadata>, BadFile> {
+pub(crate) fn lifecycle_metadata(image: &Image) -> Result<Option<LifecycleMetadata>, BadFile> {
     let name = metadata::LIFECYCLE;
     let named = format!("label {name} of {}", image.reference);
     let label = image.label(name);

@@ -114,7 +114,7 @@ impl Images {
                 if !dir.join("index.json").exists() {
                     return Ok(None);
                 }
-                Image::of_layout(&dir).map(Some)
+                Image::of_layout(&dir, None).map(Some)
             }
             Self::Registries(client) => match client.image(&parse(name)?, &Platform::here()) {
                 Err(RegistryError::NotFound { .. }) => Ok(None),
@@ -237,9 +237,9 @@ impl Images {
 }
 
 impl Image {
-    pub(crate) fn of_layout(dir: &Path) -> Result<Self, Failure> {
+    pub(crate) fn of_layout(dir: &Path, tag: Option<&str>) -> Result<Self, Failure> {
         let layout = Layout::open(dir).map_err(refused)?;
-        let (descriptor, manifest) = layout.image(None, &Platform::here()).map_err(refused)?;
+        let (descriptor, manifest) = layout.image(tag, &Platform::here()).map_err(refused)?;
         let config = layout.bytes(&manifest.config).map_err(refused)?;
         let reference = format!("{}@{}", dir.display(), descriptor.digest);
         Self::new(reference, &config, &manifest, Source::Layout(layout))
