@@ -142,14 +142,18 @@ fn extended(world: &World) {
 
 fn run(world: &World, phase: &str) -> crate::world::Ran {
     let tmp = world.path("tmp").display().to_string();
+    let env = [("TMPDIR", tmp.as_str())];
+    if phase == "creator" {
+        return world.create(&[APP], &env);
+    }
     let (cache, launcher) = (world.path("cache").display().to_string(), world.launcher());
     let args: &[&str] = match phase {
         "analyzer" => &[APP],
         "restorer" => &["-cache-dir", &cache],
-        "exporter" | "creator" => &["-cache-dir", &cache, "-launcher", &launcher, APP],
+        "exporter" => &["-cache-dir", &cache, "-launcher", &launcher, APP],
         _ => &[],
     };
-    world.run_with(phase, args, &[("TMPDIR", &tmp)])
+    world.run_with(phase, args, &env)
 }
 
 fn inputs(_: &World) {
