@@ -7,6 +7,8 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
+use rustix::fs::{CWD, Mode, OFlags, openat};
+
 use crate::{
     limits::{Capabilities, Enforcement, Limits},
     zygote::{Failed, Step},
@@ -87,7 +89,7 @@ fn v2_parents(own: &str) -> Vec<Hierarchy> {
 /// The groups of one sandbox; removed by [`Group::remove`] after its end.
 pub(crate) struct Group {
     name: String,
-    dirs: Vec<PathBuf>,
+    dirs: Vec<(PathBuf, Version)>,
     memory: Option<(PathBuf, Version)>,
     /// Somebody else made it.
     shared: bool,
@@ -168,10 +170,10 @@ impl Cgroups {
     pub(crate) fn shared_with(&self, pid: u32) -> Group {
         let of_process = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
         let name = group_name(&of_process).unwrap_or_default();
-        let mut dirs: Vec<PathBuf> = self
+        let mut dirs: Vec<(PathBuf, Version)> = self
             .all()
-            .map(|hierarchy| hierarchy.parent.join(name))
-            .filter(|dir| !name.is_empty() && dir.is_dir())
+            .map(|hierarchy| (hierarchy.parent.join(name), hierarchy.version))
+            .filter(|(dir, _)| !name.is_empty() && dir.is_dir())
             .collect();
         // v2 has one directory for all controllers.
         dirs.dedup();
@@ -286,22 +288,43 @@ fn cpu_quota_us(milli: u32) -> u64 {
 impl Group {
     fn make(&mut self, hierarchy: &Hierarchy) -> Result<PathBuf, Failed> {
         let dir = hierarchy.parent.join(&self.name);
+        let made = (dir.clone(), hierarchy.version);
         match fs::create_dir(&dir) {
             // v2 has one directory for all controllers.
             Err(error)
-                if error.kind() == io::ErrorKind::AlreadyExists && self.dirs.contains(&dir) => {}
+                if error.kind() == io::ErrorKind::AlreadyExists && self.dirs.contains(&made) => {}
             result => {
                 result.step(|| format!("make the control group {}", dir.display()))?;
-                self.dirs.push(dir.clone());
+                self.dirs.push(made);
             }
         }
         Ok(dir)
     }
 
+    /// Of v1: by the process itself, which has one thread. To move another process, or all threads of one, the kernel keeps
+    /// all from forking, which takes it some milliseconds, and more when the machine is busy.
+    pub(crate) fn join(&self) -> Result<(), Failed> {
+        let mut dirs = self.of(Version::V1);
+        dirs.try_for_each(|dir| write(&dir.join("tasks"), "0"))
+    }
+
+    /// Of v2: for a process that is born into it, at no cost.
+    pub(crate) fn cradle(&self) -> Option<OwnedFd> {
+        let dir = self.of(Version::V2).next()?;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        openat(CWD, dir, flags, Mode::empty()).ok()
+    }
+
+    /// Of v2: for a process that could not be born there, because the kernel is older than 5.7.
     pub(crate) fn add(&self, pid: i32) -> Result<(), Failed> {
-        self.dirs
-            .iter()
-            .try_for_each(|dir| write(&dir.join("cgroup.procs"), &pid.to_string()))
+        let mut dirs = self.of(Version::V2);
+        dirs.try_for_each(|dir| write(&dir.join("cgroup.procs"), &pid.to_string()))
+    }
+
+    fn of(&self, version: Version) -> impl Iterator<Item = &Path> {
+        let dirs = self.dirs.iter();
+        dirs.filter(move |(_, of)| *of == version)
+            .map(|(dir, _)| dir.as_path())
     }
 
     /// Otherwise init watches it.
@@ -325,7 +348,7 @@ impl Group {
         if self.shared {
             return;
         }
-        for dir in &self.dirs {
+        for (dir, _) in &self.dirs {
             for _ in 0..TRIES_MAX {
                 match fs::remove_dir(dir) {
                     Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {

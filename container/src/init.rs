@@ -57,7 +57,7 @@ pub(crate) fn try_out(mut gate: Gate, root: bool) -> ! {
     end(gate, result)
 }
 
-fn end(gate: Gate, result: Result<(), Failed>) -> ! {
+pub(crate) fn end(gate: Gate, result: Result<(), Failed>) -> ! {
     if let Err(failed) = &result {
         tell(gate.error.as_ref(), failed);
     }

@@ -8,7 +8,7 @@ use std::{
     fs,
     io::{self, Read as _},
     mem,
-    os::fd::{AsFd, BorrowedFd, FromRawFd as _, OwnedFd, RawFd},
+    os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd},
     ptr,
 };
 
@@ -92,7 +92,7 @@ enum Birth {
 
 /// What an init and its spawner have between them until the command has been executed.
 pub(crate) struct Gate {
-    /// A byte comes when identity maps and control groups are set.
+    /// A byte comes when the parent has done its part: identity maps, and control groups.
     pub(crate) go: Option<OwnedFd>,
     /// Takes `errno step`; closed when the command has been executed: the spawner waits for that.
     pub(crate) error: Option<OwnedFd>,
@@ -228,19 +228,27 @@ impl Zygote {
     ) -> Result<(u32, OwnedFd), Failed> {
         let pipe = || pipe_with(PipeFlags::CLOEXEC).step(|| "pipe".to_owned());
         let ((go_reader, go_writer), (error_reader, error_writer)) = (pipe()?, pipe()?);
-        let cloned = clone(self.root, birth).step(|| NAMESPACES.to_owned());
+        let cradle = running.group.cradle();
+        let in_group = cradle.and_then(|dir| clone(self.root, birth, Some(&dir)).ok());
+        let is_in_group = in_group.is_some();
+        let cloned = in_group.map_or_else(|| clone(self.root, birth, None), Ok);
+        let cloned = cloned.step(|| NAMESPACES.to_owned());
         let (pid, pidfd) = match cloned.inspect_err(|_| running.group.remove())? {
             Cloned::Child => {
                 drop((go_writer, error_reader));
                 let (go, error) = (Some(go_reader), Some(error_writer));
-                main(Gate { go, error });
+                let gate = Gate { go, error };
+                match running.group.join() {
+                    Ok(()) => main(gate),
+                    Err(failed) => init::end(gate, Err(failed)),
+                }
                 // It exits by itself.
                 std::process::abort()
             }
             Cloned::Parent { pid, pidfd } => (pid, pidfd),
         };
         drop((go_reader, error_writer));
-        let admitted = self.admit(pid, birth, &running.group);
+        let admitted = self.admit(pid, birth, (!is_in_group).then_some(&running.group));
         self.running.insert(pid, running);
         let result = admitted.and_then(|()| {
             // A child that cannot read it has died, and says so in the error pipe.
@@ -255,11 +263,11 @@ impl Zygote {
     }
 
     /// What only the parent can do: identity maps of an ordinary user's namespace, and control groups.
-    fn admit(&self, pid: i32, birth: Birth, group: &Group) -> Result<(), Failed> {
+    fn admit(&self, pid: i32, birth: Birth, group: Option<&Group>) -> Result<(), Failed> {
         if !self.root && birth == Birth::NewNamespaces {
             write_id_maps(&format!("/proc/{pid}"), host_ids())?;
         }
-        group.add(pid)
+        group.map_or(Ok(()), |group| group.add(pid))
     }
 
     fn reap(&mut self) {
@@ -328,13 +336,16 @@ pub(crate) fn write_id_maps(proc: &str, (uid, gid): (u32, u32)) -> Result<(), Fa
     Ok(())
 }
 
+/// Of linux/sched.h. The crate libc has it as a number in which it does not fit.
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
 enum Cloned {
     Child,
     Parent { pid: i32, pidfd: OwnedFd },
 }
 
-/// clone3(2) as a fork, into new namespaces if so wanted, with a pidfd.
-fn clone(root: bool, birth: Birth) -> io::Result<Cloned> {
+/// clone3(2) as a fork, into new namespaces and a control group of v2 if so wanted, with a pidfd.
+fn clone(root: bool, birth: Birth, group: Option<&OwnedFd>) -> io::Result<Cloned> {
     let mut flags = libc::CLONE_PIDFD;
     if birth == Birth::NewNamespaces {
         flags |= libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
@@ -346,6 +357,10 @@ fn clone(root: bool, birth: Birth) -> io::Result<Cloned> {
     // SAFETY: all zero is a valid clone_args.
     let mut args: libc::clone_args = unsafe { mem::zeroed() };
     args.flags = u64::from(flags.unsigned_abs());
+    if let Some(group) = group {
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = u64::from(group.as_raw_fd().unsigned_abs());
+    }
     args.pidfd = ptr::from_mut(&mut pidfd) as u64;
     args.exit_signal = u64::from(libc::SIGCHLD.unsigned_abs());
     // SAFETY: no stack is given, so this behaves like fork; the process has one thread.
@@ -407,4 +422,49 @@ pub(crate) fn start_time(pid: u32) -> Option<u64> {
         .nth(19)?
         .parse()
         .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Where a hierarchy of v2 takes groups; there is none for an ordinary user on many machines.
+    fn place_of_v2() -> Option<std::path::PathBuf> {
+        let mounts = fs::read_to_string("/proc/mounts").ok()?;
+        let mut mounts = mounts.lines().map(|line| line.split(' '));
+        let place = mounts.find_map(|mut fields| {
+            let place = fields.nth(1)?;
+            (fields.next()? == "cgroup2").then(|| place.to_owned())
+        })?;
+        let dir = std::path::Path::new(&place).join(format!("slipway-test-{}", std::process::id()));
+        fs::create_dir(&dir).ok().map(|()| dir)
+    }
+
+    #[test]
+    fn a_process_is_born_into_its_group() {
+        let Some(dir) = place_of_v2() else {
+            eprintln!("no control groups of v2 can be made here");
+            return;
+        };
+        let group = OwnedFd::from(fs::File::open(&dir).unwrap());
+        let pid = match clone(true, Birth::OurNamespaces, Some(&group)).unwrap() {
+            // SAFETY: one of several threads has been forked: nothing but system calls.
+            Cloned::Child => unsafe {
+                libc::pause();
+                libc::_exit(0)
+            },
+            Cloned::Parent { pid, .. } => pid,
+        };
+        let inside = fs::read_to_string(dir.join("cgroup.procs")).unwrap();
+        // SAFETY: our own child, which has not been waited for.
+        unsafe { libc::kill(pid, libc::SIGKILL) };
+        wait_for(pid);
+        assert_eq!(inside.trim(), pid.to_string());
+        // A moment may pass until the kernel has taken it apart.
+        let until = std::time::Instant::now() + std::time::Duration::from_secs(30);
+        while fs::remove_dir(&dir).is_err() {
+            assert!(std::time::Instant::now() < until, "{}", dir.display());
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+    }
 }
