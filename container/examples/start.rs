@@ -12,6 +12,9 @@ use std::{
 use container::{Limits, Sandbox, Spawner, Stack, Stdio, Store, sandbox::Lifetime, spawner};
 
 const ROUNDS: usize = 300;
+const APART_ROUNDS: usize = 60;
+/// What the kernel keeps ready for the next has gone by then.
+const APART: Duration = Duration::from_millis(60);
 const IDLE: usize = 50;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -38,26 +41,31 @@ struct Bench {
 
 impl Bench {
     fn starts(&self) -> Result<(), Box<dyn Error>> {
-        let (mut times, mut plain) = (Vec::new(), Vec::new());
+        let in_a_row = (0..ROUNDS).map(|_| self.start(Duration::ZERO));
+        report("sandbox, start to end", in_a_row.collect::<Result<_, _>>()?);
+        let now_and_then = (0..APART_ROUNDS).map(|_| self.start(APART));
+        let times = now_and_then.collect::<Result<_, _>>()?;
+        report("the same a while after the last", times);
+        let mut plain = Vec::new();
         for _ in 0..ROUNDS {
-            let scratch = self.store.scratch()?;
-            let sandbox = self.sandbox(scratch.path(), &["/usr/bin/true"])?;
-            let start = Instant::now();
-            let exit = self.spawner.spawn(&sandbox, Stdio::Null)?.wait()?;
-            times.push(start.elapsed());
-            if !exit.success() {
-                return Err(format!("{exit:?}").into());
-            }
             let start = Instant::now();
             Command::new("/usr/bin/true").status()?;
             plain.push(start.elapsed());
         }
-        for (what, mut times) in [("sandbox", times), ("plain process", plain)] {
-            times.sort();
-            let at = |percent: usize| times[times.len() * percent / 100];
-            println!("{what}, start to end: p50 {:?}, p95 {:?}", at(50), at(95));
-        }
+        report("plain process, start to end", plain);
         Ok(())
+    }
+
+    fn start(&self, after: Duration) -> Result<Duration, Box<dyn Error>> {
+        let scratch = self.store.scratch()?;
+        let sandbox = self.sandbox(scratch.path(), &["/usr/bin/true"])?;
+        std::thread::sleep(after);
+        let start = Instant::now();
+        let exit = self.spawner.spawn(&sandbox, Stdio::Null)?.wait()?;
+        let time = start.elapsed();
+        exit.success()
+            .then_some(time)
+            .ok_or_else(|| format!("{exit:?}").into())
     }
 
     /// Detached, as instances are; adds up what their inits alone would free.
@@ -105,6 +113,12 @@ impl Bench {
             lifetime: Lifetime::Bound,
         })
     }
+}
+
+fn report(what: &str, mut times: Vec<Duration>) {
+    times.sort();
+    let at = |percent: usize| times[times.len() * percent / 100];
+    println!("{what}: p50 {:?}, p95 {:?}", at(50), at(95));
 }
 
 fn pss_kib(pid: u32) -> u64 {
