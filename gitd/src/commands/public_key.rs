@@ -10,6 +10,9 @@ use crate::errors::{Failure, USAGE};
 
 /// One key with a long comment fits; a whole file of something else does not.
 const KEY_BYTES_MAX: u64 = 16 * 1024;
+/// A user's, or an authority's.
+const HINT: &str =
+    "One line of a .pub file is wanted on stdin, as in: keys:add NAME < ~/.ssh/id_ed25519.pub";
 /// Shorter ones can be broken, longer ones are not verified.
 const RSA_BITS: RangeInclusive<u32> = 2048..=8192;
 
@@ -39,7 +42,7 @@ impl PublicKeyLine {
                 "one public key is wanted, and {} lines came",
                 lines.len()
             ))
-            .hint("Type: keys:add NAME < ~/.ssh/id_ed25519.pub")
+            .hint(HINT)
             .status(USAGE));
         };
         if line.contains("PRIVATE KEY") {
@@ -50,7 +53,7 @@ impl PublicKeyLine {
         }
         let public = PublicKey::from_openssh(line).map_err(|error| {
             Failure::new(format!("this is no OpenSSH public key: {error}"))
-                .hint("Type: keys:add NAME < ~/.ssh/id_ed25519.pub")
+                .hint(HINT)
                 .status(USAGE)
         })?;
         if let Some(weakness) = weakness(public.key_data()) {
