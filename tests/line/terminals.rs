@@ -56,6 +56,27 @@ fn a_terminal_is_the_processes_own() {
     assert_eq!(sleeping(&server), 0);
 }
 
+/// It asks the app for a page, which stands in the log.
+#[test]
+fn a_process_without_a_terminal_is_asked_to_end() {
+    let server = Server::start();
+    server.app("shop", "hello");
+    server.push("shop").ok();
+    let port = server.http.port();
+    let script = format!(
+        r#"cat > script <<'END'
+trap 'exec 3<>/dev/tcp/127.0.0.1/{port}; printf "GET /put-away HTTP/1.0\r\nHost: shop.localhost\r\n\r\n" >&3; cat <&3; exit' TERM
+echo begun; sleep 1000 & wait
+END
+command ssh -F ~/.ssh/config slipway run shop -- bash -s < script > said & ssh=$!
+eventually grep -q begun said
+kill $ssh
+eventually bash -c 'ssh slipway logs shop | grep -q "GET path=./put-away"'
+eventually bash -c '! ssh slipway ps shop | grep run'"#
+    );
+    server.sh(&script).ok();
+}
+
 fn enters(server: &Server) {
     let mut typist = Typist::ssh(server, "ps:exec shop");
     typist.type_in("echo $DYNO; id -u; stty size; tr '\\0' ' ' < /proc/2/cmdline\r");

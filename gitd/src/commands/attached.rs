@@ -3,6 +3,7 @@
 use std::{
     io,
     os::fd::{AsFd as _, OwnedFd},
+    pin::pin,
     sync::Arc,
     time::Duration,
 };
@@ -22,7 +23,7 @@ use tokio::{
 use super::Env;
 use crate::{Io, client_terminal::Raw};
 
-/// From the hangup of a terminal to the end of whatever does not mind.
+/// From the hangup of a terminal, or SIGTERM, to the end of whatever does not mind.
 const HANGUP_GRACE: Duration = Duration::from_secs(5);
 const READ_BYTES: usize = 32 * 1024;
 /// Ctrl-D.
@@ -66,11 +67,7 @@ impl Attachment {
         // SAFETY: an OwnedFd keeps its descriptor open for as long as it lives, and gives the same one each time.
         let ended = unsafe { AsyncFd::register(pidfd) }?;
         match self {
-            Self::Pipes(pipes) => {
-                if pipes.copy(&mut env.io, &ended).await? == Left::Client {
-                    process.kill()?;
-                }
-            }
+            Self::Pipes(pipes) => pipes.copy(&mut env.io, &process, &ended).await?,
             Self::Terminal { ordered, size, raw } => {
                 let terminal = Attached::new(ordered.take()?)?;
                 if terminal.copy(&mut env.io, size, &ended).await? == Left::Client {
@@ -139,19 +136,30 @@ impl Pipes {
         Ok((ours, theirs))
     }
 
-    async fn copy(self, io: &mut Io, ended: &AsyncFd<OwnedFd>) -> io::Result<Left> {
-        let output = async {
+    /// A client who goes away, or sends a signal, asks the process to end; one who still listens has its last words.
+    async fn copy(
+        self,
+        io: &mut Io,
+        process: &Process,
+        ended: &AsyncFd<OwnedFd>,
+    ) -> io::Result<()> {
+        let mut output = pin!(async {
             tokio::join!(
                 copy(self.stdout, &mut io.stdout),
                 copy(self.stderr, &mut io.stderr)
             );
-            ended.readable().await.map(|_| Left::Process)
-        };
+            ended.readable().await.map(drop)
+        });
         tokio::select! {
-            left = output => left,
-            () = &mut io.gone => Ok(Left::Client),
+            end = &mut output => return end,
+            () = &mut io.gone => {}
             // Input never finishes the command; it only closes the process's stdin.
-            () = async { copy(&mut io.stdin, self.stdin).await; std::future::pending().await } => Ok(Left::Client),
+            () = async { copy(&mut io.stdin, self.stdin).await; std::future::pending().await } => {}
+        }
+        process.terminate()?;
+        match timeout(HANGUP_GRACE, output).await {
+            Ok(end) => end,
+            Err(_) => process.kill(),
         }
     }
 }

@@ -2,8 +2,11 @@
 
 use clap::Parser;
 
-use super::{Command, elsewhere, help};
+use super::{Command, elsewhere, help, near};
 use crate::errors::{Failure, USAGE};
+
+/// Characters of what was meant for a command.
+const COMMAND_SHOWN: usize = 60;
 
 #[derive(Parser)]
 #[command(multicall = true, disable_help_subcommand = true)]
@@ -14,8 +17,11 @@ pub(super) struct Line {
 
 /// Words to command. `--help` is a success that carries the text; it is printed like an answer.
 pub(super) fn parse(words: &[String]) -> Result<Command, Failure> {
-    if words.is_empty() {
-        return Ok(Command::Help(help::Help::default()));
+    match words.first() {
+        None => return Ok(Command::Help(help::Help::default())),
+        // For clap it would be the server's own name.
+        Some(word) if word.is_empty() => return Err(unknown(word).status(USAGE)),
+        Some(_) => {}
     }
     match Line::try_parse_from(app_first(words)) {
         Ok(line) => Ok(line.command),
@@ -26,12 +32,29 @@ pub(super) fn parse(words: &[String]) -> Result<Command, Failure> {
 
 fn misunderstood(words: &[String], error: &clap::Error) -> Failure {
     let is_unknown = error.kind() == clap::error::ErrorKind::InvalidSubcommand;
-    let command = words.first().filter(|_| is_unknown);
-    match command.and_then(|command| Some((command, elsewhere::advice(command)?))) {
-        Some((command, advice)) => {
-            Failure::new(format!("there is no command `{command}`")).hint(advice)
-        }
+    match words.first().filter(|_| is_unknown) {
+        Some(command) => unknown(command),
         None => Failure::new(usage_text(error)),
+    }
+}
+
+fn unknown(command: &str) -> Failure {
+    let shown: String = command.chars().take(COMMAND_SHOWN).collect();
+    Failure::new(format!("there is no command `{shown}`")).hint(&advice(command))
+}
+
+fn advice(command: &str) -> String {
+    if let Some(advice) = elsewhere::advice(command) {
+        return advice.to_owned();
+    }
+    let commands = help::commands();
+    let names = commands.iter().flat_map(|known| {
+        let aliases = known.get_all_aliases();
+        aliases.chain([known.get_name()])
+    });
+    match near::nearest(command, names) {
+        Some(name) => format!("Did you mean `{name}`? Type `help` for all commands."),
+        None => "Type `help` for all commands.".to_owned(),
     }
 }
 
@@ -43,10 +66,7 @@ fn usage_text(error: &clap::Error) -> String {
         "For more information, try '--help'.",
         "Type `help` for all commands, or a command with `--help`.",
     );
-    text.replace("unrecognized subcommand", "there is no command")
-        .replace("a similar subcommand exists", "did you mean")
-        .trim_end()
-        .to_owned()
+    text.trim_end().to_owned()
 }
 
 /// Heroku's users write `-a APP` anywhere, Dokku's write the app first: both become the app first. After a `--` the words
@@ -102,15 +122,21 @@ mod tests {
 
     #[test]
     fn a_misspelled_command_is_answered_with_the_right_one() {
-        let failure = parse(&words("app:create shop"))
-            .err()
-            .map(|f| f.to_string())
-            .unwrap();
-        assert!(
-            failure.contains("there is no command 'app:create'"),
-            "{failure}"
-        );
-        assert!(failure.contains("apps:create"), "{failure}");
+        let check = |line: &str, advice: &str| {
+            let failure = parse(&words(line)).err().unwrap().to_string();
+            assert!(
+                failure.starts_with(" !     there is no command `"),
+                "{failure}"
+            );
+            assert!(failure.contains(advice), "{failure}");
+        };
+        check("app:create shop", "Did you mean `apps:create`?");
+        check("app", "Did you mean `apps`?");
+        check("ps-scale shop", "Did you mean `ps:scale`?");
+        check("nonsense", "Type `help`");
+        check("", "Type `help`");
+        check(&"x".repeat(60_000), "Type `help`");
+        check("certs:add", "TLS");
     }
 
     #[test]

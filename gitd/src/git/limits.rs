@@ -34,4 +34,7 @@ impl Default for Limits {
 impl Limits {
     /// The histories of git and Linux unpack to 25 and 65 times the size of their packs; a bomb to thousands.
     pub const INFLATION: u64 = 100;
+
+    /// Others that the objects of a pack may name, for each object that it may have.
+    pub(super) const NAMES: u64 = 8;
 }

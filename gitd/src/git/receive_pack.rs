@@ -19,13 +19,16 @@ use super::{
     refs::is_platforms,
     report::{self, Answer, Landed},
     sideband,
-    update::{self, UpdateError, Updates},
+    update::{UpdateError, Updates},
 };
 use crate::gone::Gone;
 
 const CAPABILITIES: &str = "report-status report-status-v2 delete-refs side-band-64k quiet atomic ofs-delta push-options \
     object-format=sha1 agent=slipway/";
 const NO_REFS: &str = "capabilities^{}";
+/// What file systems take, of a whole name and of what stands between two slashes, `.lock` included.
+const REF_NAME_MAX: usize = 1024;
+const REF_PART_MAX: usize = 250;
 const NULL_ID: &str = "0000000000000000000000000000000000000000";
 /// What a client may still send after its pack was refused: it reads the reason only when it has sent all.
 const DRAIN_BYTES_MAX: u64 = 1 << 30;
@@ -120,7 +123,11 @@ where
     } else {
         (Sideband::silent(), Output::Plain(output))
     };
-    let (unpack, answers) = match landing.options(&options) {
+    let options = match updates.excess {
+        Some(excess) => Err(excess.to_string()),
+        None => landing.options(&options),
+    };
+    let (unpack, answers) = match options {
         Ok(options) => {
             let push = Push {
                 repo,
@@ -211,7 +218,7 @@ async fn read_updates(
     let mut options = Vec::new();
     if updates.capabilities.push_options {
         while let Some(line) = pkt_line::read(input).await? {
-            update::push_option(&mut options, &line)?;
+            updates.option(&line, &mut options);
         }
     }
     Ok((updates, options))
@@ -432,6 +439,13 @@ fn update_problem(update: &RefUpdate, tip: Option<Option<Kind>>) -> Option<Strin
     {
         return Some("invalid ref name".to_owned());
     }
+    if update.name.len() > REF_NAME_MAX
+        || update.name.split('/').any(|part| part.len() > REF_PART_MAX)
+    {
+        return Some(format!(
+            "a ref name has at most {REF_NAME_MAX} bytes, and {REF_PART_MAX} between two slashes"
+        ));
+    }
     if is_platforms(&update.name) {
         return Some("releases and builds are made by deploys and cannot be pushed".to_owned());
     }
@@ -480,6 +494,21 @@ mod tests {
         check("refs/tags/v1", Some(Some(Kind::Tag)), None);
         check("refs/heads/main", None, None);
         check("refs/heads/main", Some(None), Some("missing"));
+        check(
+            &format!("refs/heads/{}", "x".repeat(REF_PART_MAX)),
+            None,
+            None,
+        );
+        check(
+            &format!("refs/heads/{}", "x".repeat(REF_PART_MAX + 1)),
+            None,
+            Some("250"),
+        );
+        check(
+            &format!("refs{}", "/x".repeat(REF_NAME_MAX / 2)),
+            None,
+            Some("1024"),
+        );
         check("refs/heads/main", Some(Some(Kind::Tree)), Some("commit"));
         check(
             "refs/heads/1111111111111111111111111111111111111111",

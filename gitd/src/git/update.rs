@@ -4,9 +4,10 @@ use std::fmt;
 
 use gix_hash::ObjectId;
 
-/// Commands of one push.
-const UPDATES_MAX: usize = 1000;
-const REF_NAME_MAX: usize = 512;
+/// Commands of one push: a mirror of a large project has thousands of tags.
+const UPDATES_MAX: usize = 10_000;
+/// The names of all refs of one push.
+const NAMES_BYTES_MAX: usize = 4 << 20;
 const OPTIONS_MAX: usize = 32;
 const OPTION_MAX: usize = 1024;
 /// Boundaries of a shallow clone.
@@ -42,18 +43,28 @@ pub(crate) struct Updates {
     pub(crate) capabilities: Capabilities,
     /// Commits of which the client has no parents.
     pub(crate) shallow: Vec<ObjectId>,
+    /// What the push has too much of: it is refused, when it has been read.
+    pub(crate) excess: Option<Excess>,
+    names_bytes: usize,
+}
+
+/// The protocol has no answer before the pack has come, so that this is no error while the lines are read.
+#[derive(Debug, Clone, Copy, thiserror::Error, PartialEq, Eq)]
+pub(crate) enum Excess {
+    #[error(
+        "more than {UPDATES_MAX} refs in one push, or names of more than 4 MiB; push them in parts"
+    )]
+    Refs,
+    #[error("more than {SHALLOW_MAX} shallow boundaries; fetch more of the history")]
+    Shallow,
+    #[error("more than {OPTIONS_MAX} push options")]
+    Options,
+    #[error("a push option has {0} bytes, more than {OPTION_MAX}")]
+    Option(usize),
 }
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub(crate) enum UpdateError {
-    #[error("more than {UPDATES_MAX} refs in one push")]
-    TooMany,
-    #[error("more than {SHALLOW_MAX} shallow boundaries")]
-    TooManyShallow,
-    #[error("more than {OPTIONS_MAX} push options, or one of more than {OPTION_MAX} bytes")]
-    Options,
-    #[error("a ref name has {0} bytes, more than {REF_NAME_MAX}")]
-    NameTooLong(usize),
     #[error("`{0}` is not a command of the push protocol")]
     Malformed(String),
     #[error("object format `{0}` is not supported, only sha1")]
@@ -64,26 +75,40 @@ impl Updates {
     /// Takes one line, without its newline.
     pub(crate) fn line(&mut self, line: &[u8]) -> Result<(), UpdateError> {
         if let Some(id) = line.strip_prefix(b"shallow ") {
-            if self.shallow.len() == SHALLOW_MAX {
-                return Err(UpdateError::TooManyShallow);
+            let id = parse_id(id).ok_or_else(|| malformed(line))?;
+            match self.shallow.len() < SHALLOW_MAX {
+                true => self.shallow.push(id),
+                false => self.excess = Some(Excess::Shallow),
             }
-            self.shallow
-                .push(parse_id(id).ok_or_else(|| malformed(line))?);
             return Ok(());
-        }
-        if self.list.len() == UPDATES_MAX {
-            return Err(UpdateError::TooMany);
         }
         // Capabilities follow the first command.
         let (command, capabilities) = match line.iter().position(|&byte| byte == 0) {
             Some(at) if self.list.is_empty() => (&line[..at], &line[at + 1..]),
             _ => (line, &line[line.len()..]),
         };
-        self.list.push(parse_command(command)?);
+        let update = parse_command(command)?;
+        self.names_bytes += update.name.len();
+        if self.list.len() == UPDATES_MAX || self.names_bytes > NAMES_BYTES_MAX {
+            self.excess = Some(Excess::Refs);
+            return Ok(());
+        }
+        self.list.push(update);
         for word in String::from_utf8_lossy(capabilities).split_ascii_whitespace() {
             self.capabilities.take(word)?;
         }
         Ok(())
+    }
+
+    /// Takes one push option more.
+    pub(crate) fn option(&mut self, line: &[u8], options: &mut Vec<String>) {
+        if line.len() > OPTION_MAX {
+            self.excess = Some(Excess::Option(line.len()));
+        } else if options.len() == OPTIONS_MAX {
+            self.excess = Some(Excess::Options);
+        } else {
+            options.push(printable(line));
+        }
     }
 
     pub(crate) fn need_pack(&self) -> bool {
@@ -111,20 +136,8 @@ impl Capabilities {
     }
 }
 
-/// Takes one push option more.
-pub(crate) fn push_option(options: &mut Vec<String>, line: &[u8]) -> Result<(), UpdateError> {
-    if options.len() == OPTIONS_MAX || line.len() > OPTION_MAX {
-        return Err(UpdateError::Options);
-    }
-    options.push(printable(line));
-    Ok(())
-}
-
 fn parse_command(command: &[u8]) -> Result<RefUpdate, UpdateError> {
     let (old, new, name) = fields(command).ok_or_else(|| malformed(command))?;
-    if name.len() > REF_NAME_MAX {
-        return Err(UpdateError::NameTooLong(name.len()));
-    }
     let present = |id: ObjectId| (!id.is_null()).then_some(id);
     Ok(RefUpdate {
         name: name.to_owned(),
@@ -219,34 +232,41 @@ mod tests {
         check(format!("{ZERO}  {ONE} refs/heads/x"));
         check(format!("{ZERO} {ONE}x refs/heads/x"));
         check(format!("{} {ONE} refs/heads/x", &ZERO[1..]));
-        check(format!(
-            "{ZERO} {ONE} refs/heads/{}",
-            "x".repeat(REF_NAME_MAX)
-        ));
         check(format!("{ZERO} {ONE} refs/heads/a\x1b[31m"));
         check(format!("{ZERO} {ONE} x\0object-format=sha256"));
         check("shallow 1234".to_owned());
-        check(format!(
-            "{ZERO} {ONE} refs/heads/é{}",
-            "é".repeat(REF_NAME_MAX)
-        ));
     }
 
     #[test]
     fn everything_is_counted() {
-        let many = vec![format!("{ZERO} {ONE} refs/heads/x"); UPDATES_MAX + 1];
-        assert_eq!(parse(&many).expect_err("too many"), UpdateError::TooMany);
-        let many = vec![format!("shallow {ONE}"); SHALLOW_MAX + 1];
-        assert_eq!(
-            parse(&many).expect_err("too many"),
-            UpdateError::TooManyShallow
+        let check = |lines: Vec<String>, options: &[&[u8]], excess| {
+            let mut updates = parse(&lines).expect("read to the end");
+            let mut taken = Vec::new();
+            options
+                .iter()
+                .for_each(|option| updates.option(option, &mut taken));
+            assert_eq!(updates.excess, excess);
+            assert!(updates.list.len() <= UPDATES_MAX && taken.len() <= OPTIONS_MAX);
+        };
+        let refs = |count| vec![format!("{ZERO} {ONE} refs/heads/x"); count];
+        check(refs(UPDATES_MAX), &[], None);
+        check(refs(UPDATES_MAX + 1), &[], Some(Excess::Refs));
+        let long = format!("{ZERO} {ONE} refs/heads/{}", "x".repeat(60_000));
+        check(
+            vec![long; NAMES_BYTES_MAX / 60_000 + 1],
+            &[],
+            Some(Excess::Refs),
         );
-        let mut options = vec![String::new(); OPTIONS_MAX];
-        assert_eq!(push_option(&mut options, b"x"), Err(UpdateError::Options));
-        assert_eq!(
-            push_option(&mut Vec::new(), &[b'x'; OPTION_MAX + 1]),
-            Err(UpdateError::Options)
+        let boundaries = vec![format!("shallow {ONE}"); SHALLOW_MAX + 1];
+        check(boundaries, &[], Some(Excess::Shallow));
+        check(refs(1), &[b"x".as_slice(); OPTIONS_MAX], None);
+        check(
+            refs(1),
+            &[b"x".as_slice(); OPTIONS_MAX + 1],
+            Some(Excess::Options),
         );
+        let long = OPTION_MAX + 1;
+        check(refs(1), &[&vec![b'x'; long]], Some(Excess::Option(long)));
     }
 
     proptest! {

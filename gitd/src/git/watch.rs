@@ -18,6 +18,7 @@ pub(super) struct Watch {
     stopped: AtomicBool,
     read_bytes: AtomicU64,
     unpacked_bytes: AtomicU64,
+    named: AtomicU64,
     /// Waiting for the client.
     reading: AtomicBool,
     busy_ticks: AtomicU64,
@@ -30,6 +31,8 @@ pub(crate) enum Exceeded {
     PackBytes(u64),
     #[error("the pack unpacks to more than {} MiB", .0 >> 20)]
     UnpackedBytes(u64),
+    #[error("the objects of the pack name more than {0} others")]
+    Named(u64),
     #[error("the pack takes more than {} s to unpack", .0.as_secs())]
     Busy(Duration),
     #[error("the client has gone")]
@@ -43,6 +46,7 @@ impl Watch {
             stopped: AtomicBool::new(false),
             read_bytes: AtomicU64::new(0),
             unpacked_bytes: AtomicU64::new(0),
+            named: AtomicU64::new(0),
             reading: AtomicBool::new(false),
             busy_ticks: AtomicU64::new(0),
         }
@@ -84,6 +88,12 @@ impl Watch {
         self.stop_if_exceeded();
     }
 
+    /// Objects that other objects name, each once.
+    pub(super) fn named(&self, objects: usize) {
+        self.named.fetch_add(objects as u64, Ordering::Relaxed);
+        self.stop_if_exceeded();
+    }
+
     fn stop_if_exceeded(&self) {
         if self.exceeded().is_some() {
             self.stop();
@@ -101,11 +111,14 @@ impl Watch {
         let unpacked_max = limits
             .inflated_bytes
             .max(read.saturating_mul(Limits::INFLATION));
+        let named_max = Limits::NAMES * u64::from(limits.objects);
         let ticks = u32::try_from(self.busy_ticks.load(Ordering::Relaxed)).unwrap_or(u32::MAX);
         if read > limits.pack_bytes {
             Some(Exceeded::PackBytes(limits.pack_bytes))
         } else if self.unpacked_bytes.load(Ordering::Relaxed) > unpacked_max {
             Some(Exceeded::UnpackedBytes(unpacked_max))
+        } else if self.named.load(Ordering::Relaxed) > named_max {
+            Some(Exceeded::Named(named_max))
         } else if TICK.saturating_mul(ticks) > limits.busy {
             Some(Exceeded::Busy(limits.busy))
         } else {
@@ -122,6 +135,7 @@ mod tests {
         Watch::new(Limits {
             pack_bytes: 100,
             inflated_bytes: 1000,
+            objects: 10,
             busy: TICK * 2,
             ..Limits::default()
         })
@@ -149,6 +163,8 @@ mod tests {
             },
             Some(Exceeded::UnpackedBytes(2000)),
         );
+        check(&|watch| watch.named(80), None);
+        check(&|watch| watch.named(81), Some(Exceeded::Named(80)));
         check(&|watch| (0..2).for_each(|_| watch.tick()), None);
         check(
             &|watch| (0..3).for_each(|_| watch.tick()),

@@ -36,6 +36,8 @@ pub(super) struct Job<P> {
     pub(super) permit: OwnedSemaphorePermit,
     pub(super) git_protocol: Option<String>,
     pub(super) terminal: Option<ClientTerminal>,
+    /// The client ends the connection when it hears of both a status and a signal.
+    pub(super) takes_one_result: bool,
     pub(super) gone: Gone,
     pub(super) ending: watch::Receiver<Option<Ending>>,
     pub(super) handle: Handle,
@@ -84,12 +86,13 @@ pub(super) async fn run<P: Platform>(job: Job<P>) {
         let mut stderr = write.make_writer_ext(Some(STDERR));
         _ = stderr.write_all(OVERFLOWED).await;
     }
+    let signal = status.signal.and_then(signal);
     // The client may be gone; there is nobody left to tell.
-    _ = job
-        .handle
-        .exit_status_request(id, u32::from(status.code))
-        .await;
-    if let Some(signal) = status.signal.and_then(signal) {
+    if signal.is_none() || !job.takes_one_result {
+        let code = u32::from(status.code);
+        _ = job.handle.exit_status_request(id, code).await;
+    }
+    if let Some(signal) = signal {
         // After the status, for those that know only that.
         let none = String::new;
         _ = job

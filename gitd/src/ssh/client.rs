@@ -33,6 +33,9 @@ use crate::{
 pub(super) const CHANNELS_MAX: usize = 10;
 /// The only name there is; keys tell people apart.
 const USER: &str = "git";
+/// RFC 4254 6.10 does not say whether a status and a signal exclude each other. OpenSSH and paramiko know only statuses,
+/// others only pay attention to both, and this one takes the second for an attack.
+const ASYNCSSH: &[u8] = b"SSH-2.0-AsyncSSH";
 const GIT_PROTOCOL: &str = "GIT_PROTOCOL";
 const GIT_PROTOCOL_MAX: usize = 256;
 /// What clients may say of their terminal, beside LC_*.
@@ -169,6 +172,7 @@ impl<P: Platform> Client<P> {
             permit: open.permit,
             git_protocol: open.git_protocol,
             terminal,
+            takes_one_result: session.remote_sshid().starts_with(ASYNCSSH),
             gone,
             ending: self.ending.clone(),
             handle: session.handle(),

@@ -82,13 +82,13 @@ impl TestServer {
     /// Makes a key and lets it in.
     pub(crate) fn add_key(&self, user: &str) -> PathBuf {
         let path = self.make_key(user);
-        let fingerprint = fingerprint(&path);
-        self.platform
-            .keys
-            .lock()
-            .expect("keys")
-            .insert(fingerprint, user.to_owned());
+        self.let_in(&path, user);
         path
+    }
+
+    pub(crate) fn let_in(&self, key: &Path, user: &str) {
+        let mut keys = self.platform.keys.lock().expect("keys");
+        keys.insert(fingerprint(key), user.to_owned());
     }
 
     pub(crate) fn remove_key(&self, path: &Path) {
@@ -100,9 +100,15 @@ impl TestServer {
     }
 
     pub(crate) fn make_key(&self, name: &str) -> PathBuf {
+        self.make_key_of(name, &["-t", "ed25519"])
+    }
+
+    /// `kind`: as `ssh-keygen` takes it.
+    pub(crate) fn make_key_of(&self, name: &str, kind: &[&str]) -> PathBuf {
         let path = self.key(name);
         run(Command::new("ssh-keygen")
-            .args(["-q", "-t", "ed25519", "-N", "", "-C", name, "-f"])
+            .args(kind)
+            .args(["-q", "-N", "", "-C", name, "-f"])
             .arg(&path));
         path
     }

@@ -521,20 +521,24 @@ fn command_lists() {
         &[&line("hello"), b"0000"],
         "not a command",
     );
-    let many: Vec<u8> = (0..1001)
-        .flat_map(|n| line(&format!("{ZERO} {tip} refs/heads/b{n}")))
-        .collect();
-    check("too many", &[&many, b"0000"], "more than 1000 refs");
+    let many = (0..10_001).map(|n| line(&format!("{ZERO} {tip} refs/heads/b{n}")));
+    let many: Vec<u8> = many.flatten().collect();
+    let first = command("refs/heads/first", tip);
+    check(
+        "too many",
+        &[&first, &many, b"0000", &pack],
+        "ng refs/heads/b1 more than 10000 refs in one push",
+    );
     let other = line(&format!("{ZERO} {tip} refs/heads/x\0object-format=sha256"));
     check("another hash", &[&other, b"0000"], "only sha1");
     let options: Vec<u8> = (0..40).flat_map(|n| line(&format!("o{n}"))).collect();
     let first = line(&format!(
-        "{ZERO} {tip} refs/heads/x\0push-options side-band-64k"
+        "{ZERO} {tip} refs/heads/x\0push-options side-band-64k report-status"
     ));
     check(
         "too many options",
-        &[&first, b"0000", &options, b"0000"],
-        "push options",
+        &[&first, b"0000", &options, b"0000", &pack],
+        "ng refs/heads/x more than 32 push options",
     );
 
     for name in [

@@ -150,6 +150,12 @@ impl Platform for TestPlatform {
                 0
             }
             ["status", code] => code.parse().expect("a number"),
+            ["terminated"] => {
+                return Status {
+                    code: 143,
+                    signal: Some(15),
+                };
+            }
             ["yes", bytes] => {
                 let mut left: u64 = bytes.parse().expect("a number");
                 let block = vec![b'y'; 64 << 10];

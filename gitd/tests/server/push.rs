@@ -140,6 +140,51 @@ fn an_atomic_push_is_all_or_nothing() {
 }
 
 #[test]
+fn thousands_of_tags_at_once() {
+    const TAGS: usize = 1_200;
+    let server = TestServer::start();
+    let work = Work::new(&server, "shop");
+    work.write("a", "1");
+    let tip = work.commit("one");
+    work.fast_import(
+        &(0..TAGS)
+            .map(|n| format!("reset refs/tags/t{n}\nfrom {tip}\n\n"))
+            .collect::<String>(),
+    );
+    let (code, said) = work.push(&["--mirror"]);
+    assert_eq!(code, 0, "{said}");
+    assert_eq!(
+        work.ok(&["ls-remote", "--tags", "slipway"]).lines().count(),
+        TAGS
+    );
+    server.check("shop");
+}
+
+/// More, or longer, than it takes: a reason for each ref, as for anything else.
+#[test]
+fn too_many_push_options() {
+    let server = TestServer::start();
+    let work = Work::new(&server, "shop");
+    work.write("a", "1");
+    work.commit("one");
+    let refused = |options: Vec<String>, reason: &str| {
+        let options = options.iter().flat_map(|option| ["-o", option]);
+        let args: Vec<&str> = options.chain(["main"]).collect();
+        let (code, said) = work.push(&args);
+        assert!(
+            code == 1 && said.contains(&format!("main -> main ({reason}")),
+            "{said}"
+        );
+    };
+    refused(vec!["x".to_owned(); 33], "more than 32 push options)");
+    refused(
+        vec!["x".repeat(1025)],
+        "a push option has 1025 bytes, more than 1024)",
+    );
+    assert_eq!(server.head("shop", "refs/heads/main"), None);
+}
+
+#[test]
 fn one_deploy_per_push() {
     let server = TestServer::start();
     let work = Work::new(&server, "shop");

@@ -33,6 +33,34 @@ fn a_key_that_is_known_gets_in_and_no_other() {
 }
 
 #[test]
+fn keys_of_every_kind_get_in() {
+    let server = TestServer::start();
+    let login = |name: &str, options: &str| {
+        let line = format!("{} {options} git@127.0.0.1", server.ssh_command(name));
+        outcome(Command::new("sh").args(["-c", &line]))
+    };
+    for (name, kind) in [
+        ("rsa2048", &["-t", "rsa", "-b", "2048"][..]),
+        ("rsa4096", &["-t", "rsa", "-b", "4096"]),
+        ("p256", &["-t", "ecdsa", "-b", "256"]),
+        ("p384", &["-t", "ecdsa", "-b", "384"]),
+        ("p521", &["-t", "ecdsa", "-b", "521"]),
+        ("ed25519", &["-t", "ed25519"]),
+    ] {
+        server.let_in(&server.make_key_of(name, kind), name);
+        let (code, said) = login(name, "");
+        assert_eq!((code, said), (0, format!("hello {name}\n")), "{name}");
+    }
+    for hash in ["rsa-sha2-256", "rsa-sha2-512"] {
+        let option = format!("-o PubkeyAcceptedAlgorithms={hash}");
+        assert_eq!(login("rsa2048", &option).0, 0, "{hash}");
+    }
+    // SHA-1.
+    let (code, said) = login("rsa2048", "-o PubkeyAcceptedAlgorithms=ssh-rsa");
+    assert_eq!(code, 255, "{said}");
+}
+
+#[test]
 fn many_wrong_keys_before_the_right_one() {
     let server = TestServer::start();
     let mut args = Vec::new();

@@ -167,6 +167,32 @@ fn paramiko_is_served_as_openssh_is() {
     assert!(said.starts_with("fine\n"), "{said}");
 }
 
+/// It ends the connection when it hears of a status and of a signal; others that know only statuses get one.
+const ASYNCSSH: &str = r#"
+import asyncio, asyncssh, sys
+async def main():
+    address, port, key = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+    async with asyncssh.connect(address, port, username="git", client_keys=[key], known_hosts=None) as client:
+        ended = await client.run("terminated")
+        assert ended.exit_signal[0] == "TERM", ended
+        for n in range(3): assert (await client.run(f"status {n}")).exit_status == n
+        assert (await client.run("cat", input="x" * 300_000)).stdout == "x" * 300_000
+    print("fine")
+asyncio.run(main())
+"#;
+
+#[test]
+fn asyncssh_hears_of_one_end() {
+    let server = TestServer::start();
+    assert_eq!(outcome(&mut server.ssh(&[], &["terminated"])).0, 143);
+    let Some(mut python) = tool("python") else {
+        return;
+    };
+    let (key, port) = (server.key("alice"), server.address.port().to_string());
+    let (_, said) = outcome(python.args(["-c", ASYNCSSH, "127.0.0.1", &port]).arg(key));
+    assert!(said.starts_with("fine\n"), "{said}");
+}
+
 #[test]
 fn an_auditor_finds_nothing() {
     let server = TestServer::start();
