@@ -9,6 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import images
 from lifecycle import APP, GO_VERSION, World, node_modules, reference
 from measure import cell, ratio, table
 
@@ -31,6 +32,7 @@ def run(options):
             table(["", "slipway", "Go lifecycle", "ratio", "goal"], rows(world, options.rounds))
         pushed(world, options)
         isolated(options)
+    images.ready(options)
 
 
 def names(options):
