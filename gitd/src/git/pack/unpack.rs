@@ -30,7 +30,7 @@ use crate::git::watch::Watch;
 
 /// Bases at hand: all as they come, and files for longer. git keeps 96 MiB.
 const BLOCKS_BYTES: usize = 8 << 20;
-const RECENT_BYTES: usize = 48 << 20;
+const RECENT_BYTES: usize = 32 << 20;
 const REREAD_BUFFER: u64 = 64 << 10;
 /// Room that is kept from one object to the next.
 const SCRATCH_BYTES: usize = 1 << 20;
