@@ -12,6 +12,8 @@ pub struct Limits {
     pub object_bytes: usize,
     /// All objects, unpacked. A pack may exceed this by its own size times [`Limits::INFLATION`].
     pub inflated_bytes: u64,
+    /// What the objects name, of the pack or not: they are remembered until all are known, 30 bytes each.
+    pub named: u64,
     /// Deltas upon deltas until an object is whole. git writes 50, and never reads more than its default.
     pub delta_depth: u16,
     /// Time in which the server works on the pack; waiting for the client does not count.
@@ -25,6 +27,7 @@ impl Default for Limits {
             objects: 1_000_000,
             object_bytes: 100 << 20,
             inflated_bytes: 2 << 30,
+            named: 3_500_000,
             delta_depth: 4095,
             busy: Duration::from_secs(120),
         }

@@ -18,6 +18,7 @@ pub(super) struct Watch {
     stopped: AtomicBool,
     read_bytes: AtomicU64,
     unpacked_bytes: AtomicU64,
+    named: AtomicU64,
     /// Waiting for the client.
     reading: AtomicBool,
     busy_ticks: AtomicU64,
@@ -30,6 +31,8 @@ pub(crate) enum Exceeded {
     PackBytes(u64),
     #[error("the pack unpacks to more than {} MiB", .0 >> 20)]
     UnpackedBytes(u64),
+    #[error("the objects of the pack name more than {0} others")]
+    Named(u64),
     #[error("the pack takes more than {} s to unpack", .0.as_secs())]
     Busy(Duration),
     #[error("the client has gone")]
@@ -43,6 +46,7 @@ impl Watch {
             stopped: AtomicBool::new(false),
             read_bytes: AtomicU64::new(0),
             unpacked_bytes: AtomicU64::new(0),
+            named: AtomicU64::new(0),
             reading: AtomicBool::new(false),
             busy_ticks: AtomicU64::new(0),
         }
@@ -84,6 +88,12 @@ impl Watch {
         self.stop_if_exceeded();
     }
 
+    /// Other objects that one names and that have to be remembered.
+    pub(super) fn named(&self, count: usize) {
+        self.named.fetch_add(count as u64, Ordering::Relaxed);
+        self.stop_if_exceeded();
+    }
+
     fn stop_if_exceeded(&self) {
         if self.exceeded().is_some() {
             self.stop();
@@ -106,6 +116,8 @@ impl Watch {
             Some(Exceeded::PackBytes(limits.pack_bytes))
         } else if self.unpacked_bytes.load(Ordering::Relaxed) > unpacked_max {
             Some(Exceeded::UnpackedBytes(unpacked_max))
+        } else if self.named.load(Ordering::Relaxed) > limits.named {
+            Some(Exceeded::Named(limits.named))
         } else if TICK.saturating_mul(ticks) > limits.busy {
             Some(Exceeded::Busy(limits.busy))
         } else {
@@ -122,6 +134,7 @@ mod tests {
         Watch::new(Limits {
             pack_bytes: 100,
             inflated_bytes: 1000,
+            named: 50,
             busy: TICK * 2,
             ..Limits::default()
         })
@@ -148,6 +161,11 @@ mod tests {
                 watch.unpacked(2001);
             },
             Some(Exceeded::UnpackedBytes(2000)),
+        );
+        check(&|watch| watch.named(50), None);
+        check(
+            &|watch| (0..3).for_each(|_| watch.named(17)),
+            Some(Exceeded::Named(50)),
         );
         check(&|watch| (0..2).for_each(|_| watch.tick()), None);
         check(

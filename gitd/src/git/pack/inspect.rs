@@ -208,7 +208,9 @@ impl<'a> Inspector<'a> {
         let Object { at, kind, bytes } = object;
         let id = compute_hash(HASH, *kind, bytes).map_err(|_| PackError::Collision)?;
         self.ids.push((*at, id));
+        let before = self.links.count();
         fsck::check(*kind, id, bytes, |link| self.links.add((id, *at), link))?;
+        self.watch.named(self.links.count() - before);
         Ok(id)
     }
 }

@@ -45,6 +45,11 @@ impl<'a> Links<'a> {
         }
     }
 
+    /// How many this remembers.
+    pub(super) fn count(&self) -> usize {
+        self.named.len() + self.parents.len()
+    }
+
     /// `by`: the object that names it, and its place in the pack.
     pub(super) fn add(&mut self, (id, by): (ObjectId, u32), link: Link) {
         if link.modules {
