@@ -45,6 +45,10 @@ pub(crate) struct Args {
     /// What is kept between builds belongs to this name; to the folder when absent
     #[arg(long, value_name = "NAME")]
     cache: Option<String>,
+    /// The image whose layers are taken over where they are still right: a reference, or oci:DIR[:TAG]; the last one of the
+    /// same cache when absent
+    #[arg(long, value_name = "IMAGE")]
+    previous_image: Option<Target>,
     /// Forget what earlier builds have kept
     #[arg(long)]
     clear_cache: bool,
@@ -101,7 +105,10 @@ pub(crate) fn run(args: Args) -> Result<(), Box<dyn Error>> {
     let request = Request {
         source,
         cache: &cache.join("layers"),
-        previous: previous(&cache),
+        previous: match &args.previous_image {
+            Some(image) => workshop.adopt(image, &mut output)?,
+            None => previous(&cache),
+        },
         env: &env,
         source_version: commit.clone(),
         clear_cache: args.clear_cache,

@@ -1,7 +1,7 @@
 //! The bill of materials that was before [`crate::sbom`]: `[[bom]]` of a buildpack's launch.toml and build.toml. Until
 //! Platform API 0.8 it is in the image's label, the launch metadata and report.toml; since then in files of its own.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use serde_json::Value;
 use toml::Table;
 
@@ -16,9 +16,8 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct BomEntry {
     name: String,
-    /// Was beside the metadata once, where it is refused now.
-    #[serde(default, skip_serializing)]
-    version: String,
+    #[serde(default, skip_serializing, rename = "version")]
+    _version: Misplaced,
     metadata: Option<Table>,
     /// Not the buildpack's to say.
     buildpack: Option<Origin>,
@@ -30,12 +29,16 @@ struct Origin {
     version: Version,
 }
 
-pub(crate) fn check(bom: &[BomEntry]) -> Result<(), String> {
-    match bom.iter().find(|entry| !entry.version.is_empty()) {
-        None => Ok(()),
-        Some(BomEntry { name, .. }) => Err(format!(
-            "`{name}` of the bill of materials has a version beside its metadata, in which it belongs"
-        )),
+/// A version, which was beside the metadata once.
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Misplaced;
+
+impl<'de> Deserialize<'de> for Misplaced {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        match String::deserialize(from)?.as_str() {
+            "" => Ok(Self),
+            _ => Err(D::Error::custom("`version` belongs into the metadata")),
+        }
     }
 }
 
@@ -93,7 +96,7 @@ pub(crate) fn write_toml(text: &mut String, bom: &[BomEntry]) {
 mod tests {
     use super::*;
 
-    #[derive(Deserialize)]
+    #[derive(Debug, Deserialize)]
     struct Bom {
         bom: Vec<BomEntry>,
     }
@@ -104,12 +107,9 @@ mod tests {
 
     #[test]
     fn a_version_belongs_into_the_metadata() {
-        assert_eq!(
-            check(&bom("[[bom]]\nname='a'\n[bom.metadata]\nversion='1'")),
-            Ok(())
-        );
-        let error = check(&bom("[[bom]]\nname='a'\nversion='1'")).unwrap_err();
-        assert!(error.starts_with("`a` of the bill"), "{error}");
+        bom("[[bom]]\nname='a'\nversion=''\n[bom.metadata]\nversion='1'");
+        let error = toml::from_str::<Bom>("[[bom]]\nname='a'\nversion='1'").unwrap_err();
+        assert_eq!(error.message(), "`version` belongs into the metadata");
     }
 
     #[test]

@@ -42,6 +42,9 @@ impl BadFile {
     }
 }
 
+/// Where in a file, in bytes, and what.
+pub(crate) type Wrong = (usize, String);
+
 /// What a name stands for in an [`Untrusted`] directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Entry {
@@ -75,6 +78,27 @@ impl Untrusted {
         match self.bytes(path, TOML_BYTES_MAX)? {
             Some(bytes) => parse(&shown, &bytes).map(Some),
             None => Ok(None),
+        }
+    }
+
+    /// The same, of what TOML alone cannot say to be wrong.
+    pub(crate) fn checked_toml<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        check: impl FnOnce(&T) -> Result<(), Wrong>,
+    ) -> Result<Option<T>, BadFile> {
+        let shown = self.shown(path);
+        let Some(bytes) = self.bytes(path, TOML_BYTES_MAX)? else {
+            return Ok(None);
+        };
+        let value = parse(&shown, &bytes)?;
+        match check(&value) {
+            Ok(()) => Ok(Some(value)),
+            Err((at, what)) => Err(BadFile {
+                file: shown,
+                line: Some(line(&bytes, at)),
+                what,
+            }),
         }
     }
 
@@ -173,6 +197,19 @@ pub(crate) fn parse<T: DeserializeOwned>(file: &str, bytes: &[u8]) -> Result<T, 
         file: file.to_owned(),
         line: error.span().map(|span| line(bytes, span.start)),
         what: error.message().to_owned(),
+    })
+}
+
+/// JSON of a file, or of an image's label, which is named like one.
+pub(crate) fn json<T: DeserializeOwned>(file: &str, bytes: &[u8]) -> Result<T, BadFile> {
+    serde_json::from_slice(bytes).map_err(|error| {
+        let text = error.to_string();
+        let what = text.split(" at line ").next().unwrap_or(&text);
+        BadFile {
+            file: file.to_owned(),
+            line: Some(error.line()),
+            what: what.to_owned(),
+        }
     })
 }
 

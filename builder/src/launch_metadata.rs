@@ -1,6 +1,7 @@
 //! `<layers>/config/metadata.toml`: what the launcher needs to know, joined from all buildpacks.
 
 use serde::{Deserialize, Deserializer, Serialize};
+use toml::Spanned;
 
 use crate::{
     api::Api,
@@ -100,7 +101,7 @@ impl LaunchMetadata {
     /// type without being a default itself leaves none, which is true then.
     pub(crate) fn add(&mut self, member: &Member, launch: &LaunchToml) -> bool {
         let mut lost_default = false;
-        for process in &launch.processes {
+        for process in launch.processes.iter().map(Spanned::get_ref) {
             if process.default {
                 self.default = Some(process.kind.clone());
                 lost_default = false;

@@ -1,12 +1,12 @@
 //! `launch.toml`, `build.toml` and `store.toml`: what a buildpack says besides its layers.
 
 use serde::{Deserialize, Serialize};
-use toml::Table;
+use toml::{Spanned, Table};
 
 use crate::{
     api::Api,
-    bom::{self, BomEntry},
-    files::{BadFile, Untrusted},
+    bom::BomEntry,
+    files::{BadFile, Untrusted, Wrong},
 };
 
 /// Since then `command` is a list, and processes are always direct.
@@ -21,7 +21,7 @@ pub(crate) struct LaunchToml {
     #[serde(default)]
     pub(crate) labels: Vec<Label>,
     #[serde(default)]
-    pub(crate) processes: Vec<ProcessToml>,
+    pub(crate) processes: Vec<Spanned<ProcessToml>>,
     #[serde(default)]
     pub(crate) slices: Vec<Slice>,
 }
@@ -85,22 +85,23 @@ pub(crate) struct StoreToml {
 impl LaunchToml {
     pub(crate) fn read(layers: &Untrusted, buildpack: &str, api: Api) -> Result<Self, BadFile> {
         let path = format!("{buildpack}/launch.toml");
-        let launch: Self = layers.toml(&path)?.unwrap_or_default();
-        launch
-            .check(api)
-            .map_err(|what| BadFile::new(&layers.shown(&path), what))?;
-        Ok(launch)
+        let launch = layers.checked_toml(&path, |launch: &Self| launch.check(api))?;
+        Ok(launch.unwrap_or_default())
     }
 
-    fn check(&self, api: Api) -> Result<(), String> {
-        bom::check(&self.bom)?;
-        let defaults = self.processes.iter().filter(|process| process.default);
-        if defaults.count() > 1 {
-            return Err("more than one process type is the default".to_owned());
+    fn check(&self, api: Api) -> Result<(), Wrong> {
+        let processes = self.processes.iter().map(Spanned::get_ref);
+        let mut defaults = processes
+            .zip(&self.processes)
+            .filter(|(one, _)| one.default);
+        if let Some((_, second)) = defaults.nth(1) {
+            let what = "more than one process type is the default".to_owned();
+            return Err((second.span().start, what));
         }
-        self.processes
-            .iter()
-            .try_for_each(|process| process.check(api))
+        self.processes.iter().try_for_each(|process| {
+            let checked = process.get_ref().check(api);
+            checked.map_err(|what| (process.span().start, what))
+        })
     }
 }
 
@@ -151,9 +152,7 @@ pub(crate) fn check_type(kind: &str) -> Result<(), String> {
 impl BuildToml {
     pub(crate) fn read(layers: &Untrusted, buildpack: &str) -> Result<Self, BadFile> {
         let path = format!("{buildpack}/build.toml");
-        let build: Self = layers.toml(&path)?.unwrap_or_default();
-        bom::check(&build.bom).map_err(|what| BadFile::new(&layers.shown(&path), what))?;
-        Ok(build)
+        Ok(layers.toml(&path)?.unwrap_or_default())
     }
 
     pub(crate) fn unmet(&self) -> Vec<String> {

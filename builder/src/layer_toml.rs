@@ -1,6 +1,6 @@
 //! `<layers>/<layer>.toml`: what a layer is for, and what the buildpack wants to remember of it.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use toml::Table;
 
 use crate::files::{BadFile, Untrusted};
@@ -32,9 +32,19 @@ struct Wire {
     #[serde(default)]
     types: Types,
     metadata: Option<Table>,
-    build: Option<toml::Value>,
-    launch: Option<toml::Value>,
-    cache: Option<toml::Value>,
+    #[serde(default, rename = "build", alias = "launch", alias = "cache")]
+    _misplaced: Misplaced,
+}
+
+/// What belongs under `[types]`, and was elsewhere once.
+#[derive(Default)]
+struct Misplaced;
+
+impl<'de> Deserialize<'de> for Misplaced {
+    fn deserialize<D: Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+        let what = "`build`, `launch` and `cache` belong under `[types]`";
+        Err(D::Error::custom(what))
+    }
 }
 
 /// A layer's name and its file.
@@ -65,14 +75,8 @@ impl LayerToml {
     }
 
     fn read(layers: &Untrusted, path: &str) -> Result<Option<Self>, BadFile> {
-        let Some(wire) = layers.toml::<Wire>(path)? else {
-            return Ok(None);
-        };
-        if wire.build.is_some() || wire.launch.is_some() || wire.cache.is_some() {
-            let what = "`build`, `launch` and `cache` belong under `[types]`";
-            return Err(BadFile::new(&layers.shown(path), what));
-        }
-        Ok(Some(Self {
+        let wire: Option<Wire> = layers.toml(path)?;
+        Ok(wire.map(|wire| Self {
             types: wire.types,
             metadata: wire.metadata,
         }))
@@ -122,7 +126,7 @@ mod tests {
         let error = all(&[("x.toml", "launch = true")]).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "/layers/bp/x.toml: `build`, `launch` and `cache` belong under `[types]`"
+            "/layers/bp/x.toml, line 1: `build`, `launch` and `cache` belong under `[types]`"
         );
         let error = all(&[("x.toml", "[types]\nlaunch = 'yes'")]).unwrap_err();
         assert_eq!(

@@ -43,6 +43,7 @@ mod metadata;
 mod narrate;
 mod order;
 mod plan;
+mod previous;
 pub mod project;
 pub mod provenance;
 mod sbom;
@@ -80,6 +81,7 @@ pub use crate::{
     files::BadFile,
     id::{BuildpackId, Version},
     lifecycle_dir::install_lifecycle,
+    previous::Previous,
 };
 
 /// What stays the same from build to build.

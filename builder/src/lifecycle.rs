@@ -2,7 +2,7 @@
 //! flags, variables and exit statuses, so that we can stand in for the reference lifecycle on any platform. They start from
 //! plain folders and end in images of a registry or in OCI layouts ([`images`]).
 
-mod analyze;
+pub(crate) mod analyze;
 mod export;
 mod generate;
 mod rebase;
@@ -15,7 +15,7 @@ mod dockerfile;
 mod extract;
 mod flags;
 mod image_cache;
-mod images;
+pub(crate) mod images;
 pub(crate) mod inputs;
 mod privileges;
 mod read_ahead;

@@ -19,6 +19,9 @@ pub(crate) const LIFECYCLE: &str = "io.buildpacks.lifecycle.metadata";
 pub(crate) const BUILD: &str = "io.buildpacks.build.metadata";
 pub(crate) const PROJECT: &str = "io.buildpacks.project.metadata";
 
+/// `pack` goes by the version of the reference lifecycle in what it shows of an image: this is the one whose labels ours are.
+const LAUNCHER_VERSION: &str = concat!("0.21.17+slipway.", env!("CARGO_PKG_VERSION"));
+
 /// `io.buildpacks.lifecycle.metadata`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct LifecycleMetadata {
@@ -202,7 +205,7 @@ impl BuildMetadata {
             buildpacks: launch.buildpacks.iter().map(BuildpackName::from).collect(),
             extensions: launch.extensions.iter().map(BuildpackName::from).collect(),
             launcher: Launcher {
-                version: env!("CARGO_PKG_VERSION").to_owned(),
+                version: LAUNCHER_VERSION.to_owned(),
                 ..Launcher::default()
             },
             processes: launch
@@ -404,7 +407,7 @@ mod tests {
         let text = BuildMetadata::new(&launch, Api::of(15))
             .to_json(Api::of(15))
             .unwrap();
-        let version = env!("CARGO_PKG_VERSION");
+        let version = LAUNCHER_VERSION;
         let expected = [
             r#"{"buildpacks":[{"id":"a/b","version":"1"}],"launcher":{"version":""#,
             version,

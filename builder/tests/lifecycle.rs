@@ -26,6 +26,8 @@ mod exporting;
 mod extensions;
 #[path = "lifecycle/launching.rs"]
 mod launching;
+#[path = "lifecycle/malformed.rs"]
+mod malformed;
 #[path = "lifecycle/rebasing.rs"]
 mod rebasing;
 #[path = "lifecycle/registry.rs"]
@@ -91,6 +93,7 @@ fn main() -> ExitCode {
         extensions::CASES,
         launching::CASES,
         table::CASES,
+        malformed::CASES,
         beside::CASES,
     ]
     .concat();

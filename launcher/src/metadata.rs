@@ -65,7 +65,11 @@ impl Metadata {
         let wrong = |what: &str| Failure::image(format!("{}: {what}", shown(path)));
         let bytes = sys::read(path, BYTES_MAX).map_err(|error| wrong(&format!("{error}")))?;
         let text = core::str::from_utf8(&bytes).map_err(|_| wrong("is not UTF-8"))?;
-        let table = DeTable::parse(text).map_err(|error| wrong(error.message()))?;
+        let table = DeTable::parse(text).map_err(|error| {
+            let at = error.span().map_or(0, |span| span.start);
+            let line = 1 + bytes.iter().take(at).filter(|byte| **byte == b'\n').count();
+            Failure::image(format!("{}, line {line}: {}", shown(path), error.message()))
+        })?;
         let table = table.get_ref();
         Ok(Self {
             buildpacks: tables(table, "buildpacks")

@@ -2,7 +2,7 @@
 
 use std::{error::Error, fmt, path::PathBuf, str::FromStr};
 
-use builder::{Builder, Built, provenance::Provenance};
+use builder::{Builder, Built, Previous, provenance::Provenance};
 use container::{
     Digest,
     layout::Layout,
@@ -15,6 +15,16 @@ const LATEST: &str = "latest";
 pub(crate) enum Target {
     Layout { dir: PathBuf, tag: String },
     Registry(Reference),
+}
+
+impl Target {
+    /// The image that is there now.
+    pub(super) fn previous(&self) -> Previous<'_> {
+        match self {
+            Self::Layout { dir, tag } => Previous::Layout { dir, tag },
+            Self::Registry(reference) => Previous::Registry(reference),
+        }
+    }
 }
 
 impl FromStr for Target {

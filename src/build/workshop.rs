@@ -19,7 +19,7 @@ use container::{
 };
 use rustix::fs::{FlockOperation, flock};
 
-use super::Args;
+use super::{Args, printer::Printer, target::Target};
 use crate::up::{BUILD_LIMITS, BUILD_TIME_MAX};
 
 /// What stays when the source has been consumed.
@@ -108,6 +108,22 @@ impl Workshop {
             builder.buildpacks = set.dir().to_owned();
         }
         builder
+    }
+
+    /// The image that somebody else has built, or this author elsewhere.
+    pub(super) fn adopt(
+        &self,
+        image: &Target,
+        output: &mut Printer,
+    ) -> Result<Option<Digest>, Box<dyn Error>> {
+        let adopted = self
+            .builder
+            .adopt(image.previous(), &self.sources.client, output)
+            .map_err(|error| format!("cannot reuse {image}: {}", error.reason()))?;
+        if adopted.is_none() {
+            output.line(&format!("There is no image {image} yet: nothing is reused"));
+        }
+        Ok(adopted)
     }
 
     /// One per folder that is built, or per name.

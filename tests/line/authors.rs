@@ -121,3 +121,92 @@ print(json.loads(label)[\"runImage\"][\"image\"])'",
     );
     assert!(said.contains(&format!("{host}/run:1\n")), "{said}");
 }
+
+/// Makes a launch layer once, and then wants it back as it is; SALT says which it is.
+const LAYER_BUILDPACK: &str = r#"
+mkdir -p bp/bin && cd bp
+printf 'api="0.10"\n[buildpack]\nid="acme/layer"\nversion="1"\nsbom-formats=["application/vnd.cyclonedx+json"]\n' > buildpack.toml
+printf '#!/bin/sh\nexit 0\n' > bin/detect
+cat > bin/build <<'EOF'
+#!/bin/bash
+layer=$1/deps
+if grep -q "salt = \"$(cat salt)\"" $layer.toml 2>/dev/null && [ ! -e $layer ]; then
+  echo "the layer is still right"
+  ls $1
+else
+  mkdir -p $layer/sub; cat salt > $layer/sub/file; ln -s sub/file $layer/link; chmod 700 $layer/sub
+  echo '{}' > $1/deps.sbom.cdx.json
+fi
+printf "[types]\nlaunch = true\n[metadata]\nsalt = \"$(cat salt)\"\n" > $layer.toml
+EOF
+chmod +x bin/*
+"#;
+
+#[test]
+fn an_image_that_was_built_elsewhere_is_reused() {
+    let server = Server::start();
+    let registry = Registry::start();
+    let host = format!("127.0.0.1:{}", registry.port);
+    server.sh(LAYER_BUILDPACK).ok();
+    server.sh("mkdir app; echo one > app/salt").ok();
+    let build = |options: &str| {
+        let line = format!("$SLIPWAY build app -b bp --json {options}");
+        server.sh(&line.replace("HOST", &host))
+    };
+    // Each `--data` is a machine of its own.
+    let first = build("--data data-one -t HOST/app:1 -t oci:image:1").ok();
+    assert!(!first.contains("still right"), "{first}");
+    let id = |said: &str| {
+        let at = said.find("\"image_id\":\"").expect(said);
+        said[at..at + 90].to_owned()
+    };
+    for (data, options) in [
+        ("two", "-t oci:two --previous-image HOST/app:1"),
+        ("three", "-t oci:three --previous-image oci:image:1"),
+        // What was adopted is like a build of one's own.
+        ("three", "-t oci:three"),
+    ] {
+        let said = build(&format!("--data data-{data} {options}")).ok();
+        assert!(said.contains("the layer is still right"), "{said}");
+        assert!(said.contains("deps.sbom.cdx.json"), "{said}");
+        assert_eq!(id(&said), id(&first), "{options}");
+    }
+    // Another image than the last of the same cache.
+    server.sh("echo two > app/salt").ok();
+    let said = build("--data data-two -t HOST/app:2 --previous-image HOST/app:1").ok();
+    assert!(!said.contains("still right"), "{said}");
+    server.sh("echo one > app/salt").ok();
+    let said = build("--data data-two -t oci:two").ok();
+    assert!(!said.contains("still right"), "{said}");
+    let said = build("--data data-two -t oci:two --previous-image HOST/app:1").ok();
+    assert!(said.contains("still right"), "{said}");
+
+    let said = build("--data data-four -t oci:four --previous-image HOST/none:1").ok();
+    assert!(said.contains("none:1 yet: nothing is reused"), "{said}");
+    let lying = r#"mkdir lie && cp -r image lie/image && cd lie && python3 -c '
+import glob, gzip, io, json, tarfile, hashlib, os
+blobs = "image/blobs/sha256/"
+for path in glob.glob(blobs + "*"):
+    try:
+        tar = tarfile.open(path)
+    except tarfile.TarError:
+        continue
+    if not any(name.endswith("layers/acme_layer/deps") for name in tar.getnames()):
+        continue
+    data = bytearray(gzip.open(path).read())
+    at = data.index(b"one\n")
+    data[at:at + 3] = b"ONE"
+    os.remove(path)
+    open(path, "wb").write(gzip.compress(bytes(data)))
+'"#;
+    server.sh(lying).ok();
+    let said = build("--data data-five -t oci:five --previous-image oci:lie/image:1").ok();
+    let expected = "is made anew: it has the digest sha256:";
+    assert!(
+        said.contains(expected) && !said.contains("still right"),
+        "{said}"
+    );
+    assert_eq!(id(&said), id(&first));
+    let said = build("--data data-six -t oci:six --previous-image oci:image:9").fails(1);
+    assert!(said.contains("cannot reuse oci:image:9: "), "{said}");
+}

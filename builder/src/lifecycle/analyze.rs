@@ -12,6 +12,7 @@ use super::{
 use crate::{
     api::Api,
     failure::{Doing as _, Failure},
+    files::{self, BadFile},
     metadata::{self, LifecycleMetadata},
     phase::detect::write_toml,
     scratch::TempDir,
@@ -25,7 +26,9 @@ pub(super) fn analyze(inputs: &Inputs, images: &Images) -> Result<Analyzed, Fail
     images.check_write(inputs.images.iter().chain(&inputs.cache_image))?;
     let run_image = run_image::choose(inputs, images)?;
     let previous = images.find(inputs.previous_image.as_deref().unwrap_or(output))?;
-    let metadata = previous.as_ref().and_then(lifecycle_metadata);
+    let metadata = previous
+        .as_ref()
+        .and_then(|image| understood(inputs, image));
     let run_image = read_run_image(inputs, images, &run_image)?;
     let mut analyzed = Analyzed::of_run_image(run_image);
     analyzed.image = Some(ImageRef {
@@ -66,8 +69,22 @@ pub(super) fn same_registry(names: &[String]) -> Result<(), Failure> {
     }
 }
 
-pub(super) fn lifecycle_metadata(image: &Image) -> Option<LifecycleMetadata> {
-    serde_json::from_str(image.label(metadata::LIFECYCLE)?).ok()
+/// `None` when the image does not have the label.
+pub(crate) fn lifecycle_metadata(image: &Image) -> Result<Option<LifecycleMetadata>, BadFile> {
+    let name = metadata::LIFECYCLE;
+    let named = format!("label {name} of {}", image.reference);
+    let label = image.label(name);
+    label
+        .map(|label| files::json(&named, label.as_bytes()))
+        .transpose()
+}
+
+/// An image that nobody understands is built anew.
+fn understood(inputs: &Inputs, image: &Image) -> Option<LifecycleMetadata> {
+    lifecycle_metadata(image).unwrap_or_else(|bad| {
+        inputs.log.warn(format_args!("Nothing is reused: {bad}"));
+        None
+    })
 }
 
 fn read_run_image(inputs: &Inputs, images: &Images, name: &str) -> Result<RunImageRef, Failure> {

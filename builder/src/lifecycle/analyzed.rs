@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use serde_json::Value;
 
 use crate::{
     failure::Failure,
-    files::{self, BadFile},
+    files,
     metadata::{LifecycleMetadata, table_to_json, to_toml},
     target::Target,
 };
@@ -26,7 +26,7 @@ pub(crate) struct Analyzed {
     #[serde(default, rename = "run-image", skip_serializing_if = "Option::is_none")]
     pub(crate) run_image: Option<RunImageRef>,
     /// Of the previous image, in the names that it has in TOML.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "understood")]
     metadata: toml::Table,
 }
 
@@ -54,16 +54,7 @@ pub(crate) struct RunImageRef {
 impl Analyzed {
     /// `None` when there is no such file.
     pub(crate) fn read(path: &Path) -> Result<Option<Self>, Failure> {
-        let analyzed: Option<Self> = files::toml(path).map_err(Failure::Input)?;
-        if let Some(analyzed) = &analyzed {
-            let wrong = |error: serde_json::Error| {
-                BadFile::new(&path.display().to_string(), error.to_string())
-            };
-            analyzed
-                .decode()
-                .map_err(|error| Failure::Input(wrong(error)))?;
-        }
-        Ok(analyzed)
+        files::toml(path).map_err(Failure::Input)
     }
 
     pub(crate) fn of_run_image(run_image: RunImageRef) -> Self {
@@ -95,7 +86,7 @@ impl Analyzed {
     }
 
     pub(crate) fn metadata(&self) -> LifecycleMetadata {
-        self.decode().unwrap_or_default()
+        decode(&self.metadata).unwrap_or_default()
     }
 
     pub(crate) fn set_metadata(&mut self, metadata: &LifecycleMetadata) {
@@ -110,11 +101,17 @@ impl Analyzed {
     pub(crate) fn to_toml(&self) -> String {
         toml::to_string(self).unwrap_or_default()
     }
+}
 
-    fn decode(&self) -> serde_json::Result<LifecycleMetadata> {
-        let json = table_to_json(&self.metadata);
-        serde_json::from_value(renamed(json, |(json, toml)| (toml, json)))
-    }
+fn understood<'de, D: Deserializer<'de>>(from: D) -> Result<toml::Table, D::Error> {
+    let table = toml::Table::deserialize(from)?;
+    decode(&table).map_err(D::Error::custom)?;
+    Ok(table)
+}
+
+fn decode(metadata: &toml::Table) -> serde_json::Result<LifecycleMetadata> {
+    let json = table_to_json(metadata);
+    serde_json::from_value(renamed(json, |(json, toml)| (toml, json)))
 }
 
 /// Names that differ between the label's JSON and this file, where they stand.

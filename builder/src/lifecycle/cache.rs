@@ -13,7 +13,10 @@ use super::{
     inputs::Inputs,
     volume_cache::{CacheMetadata, VolumeCache},
 };
-use crate::failure::{Doing as _, Failure};
+use crate::{
+    failure::{Doing as _, Failure},
+    files::BadFile,
+};
 
 pub(super) enum Cache {
     Volume(VolumeCache),
@@ -35,7 +38,8 @@ impl Cache {
         }
     }
 
-    pub(super) fn metadata(&self) -> CacheMetadata {
+    /// What there is; nothing when nobody has written there yet. A cache that is not understood may be passed over.
+    pub(super) fn metadata(&self) -> Result<CacheMetadata, BadFile> {
         match self {
             Self::Volume(cache) => cache.metadata(),
             Self::Image(cache) => cache.metadata(),

@@ -123,7 +123,7 @@ pub(super) fn export(
         // What analyzed.toml says of it, or the image itself, which is the same unless somebody was in between.
         previous: previous
             .as_ref()
-            .and_then(lifecycle_metadata)
+            .and_then(|image| lifecycle_metadata(image).ok().flatten())
             .map_or_else(LifecycleMetadata::default, |_| analyzed.metadata()),
         image: AppImage::on(
             &base,
@@ -135,9 +135,11 @@ pub(super) fn export(
         )?,
         label,
     };
+    // Whatever can be wrong is found before there is an image.
+    let build = build_report(inputs, group)?;
     let (saved, layers) = export.run(images)?;
     let report = Report {
-        build: build_report(inputs, group)?,
+        build,
         ..Report::of(&saved)
     };
     write_toml(&inputs.report, &report)?;

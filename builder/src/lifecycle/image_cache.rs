@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     failure::{Doing as _, Failure},
+    files::{self, BadFile},
     metadata::go_json,
     scratch::TempDir,
 };
@@ -37,11 +38,12 @@ impl ImageCache {
         })
     }
 
-    pub(super) fn metadata(&self) -> CacheMetadata {
+    pub(super) fn metadata(&self) -> Result<CacheMetadata, BadFile> {
         let label = self.old.as_ref().and_then(|image| image.label(LABEL));
-        label
-            .and_then(|label| serde_json::from_str(label).ok())
-            .unwrap_or_default()
+        let Some(label) = label else {
+            return Ok(CacheMetadata::default());
+        };
+        files::json(&format!("label {LABEL} of {}", self.name), label.as_bytes())
     }
 
     pub(super) fn open_layer(

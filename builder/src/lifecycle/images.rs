@@ -15,9 +15,10 @@ use container::{
 };
 use serde_json::Value;
 
-use super::inputs::Inputs;
+use super::{inputs::Inputs, privileges::changes_user, run_image};
 use crate::{
     failure::{Doing as _, Failure},
+    metadata::RunImageNames,
     scratch::TempDir,
 };
 
@@ -28,6 +29,17 @@ pub(crate) enum Images {
     /// Each image in a layout of its own, `<folder>/<registry>/<repository>/<tag>`.
     Layouts(PathBuf),
     Registries(Box<Client>),
+}
+
+/// Of all images that may be asked for, by the names that are known at the beginning.
+fn registries(inputs: &Inputs) -> Vec<String> {
+    let known = run_image::known(inputs).unwrap_or_default();
+    let given = inputs.images.iter().chain(&inputs.previous_image);
+    let given = given.chain(&inputs.run_image).chain(&inputs.build_image);
+    let names = given
+        .chain(&inputs.cache_image)
+        .chain(known.iter().flat_map(RunImageNames::all));
+    names.filter_map(|name| registry_of(name).ok()).collect()
 }
 
 /// An image that is there, without its layers.
@@ -83,8 +95,11 @@ impl Images {
                 inputs.layout_dir.clone().ok_or_else(missing)?,
             ));
         }
-        let credentials = Credentials::from_environment()
+        let mut credentials = Credentials::from_environment()
             .map_err(|error| Failure::Arguments(error.to_string()))?;
+        if changes_user(inputs) {
+            credentials.ask(registries(inputs));
+        }
         Ok(Self::Registries(Box::new(Client::new(
             credentials,
             inputs.insecure_registries.clone(),
@@ -99,7 +114,7 @@ impl Images {
                 if !dir.join("index.json").exists() {
                     return Ok(None);
                 }
-                Image::of_layout(&dir).map(Some)
+                Image::of_layout(&dir, None).map(Some)
             }
             Self::Registries(client) => match client.image(&parse(name)?, &Platform::here()) {
                 Err(RegistryError::NotFound { .. }) => Ok(None),
@@ -222,9 +237,9 @@ impl Images {
 }
 
 impl Image {
-    pub(crate) fn of_layout(dir: &Path) -> Result<Self, Failure> {
+    pub(crate) fn of_layout(dir: &Path, tag: Option<&str>) -> Result<Self, Failure> {
         let layout = Layout::open(dir).map_err(refused)?;
-        let (descriptor, manifest) = layout.image(None, &Platform::here()).map_err(refused)?;
+        let (descriptor, manifest) = layout.image(tag, &Platform::here()).map_err(refused)?;
         let config = layout.bytes(&manifest.config).map_err(refused)?;
         let reference = format!("{}@{}", dir.display(), descriptor.digest);
         Self::new(reference, &config, &manifest, Source::Layout(layout))

@@ -156,11 +156,7 @@ impl Given {
                 .filter(|value| !value.is_empty());
             let value = of_env.as_deref().unwrap_or(flag.default);
             let values = match flag.takes {
-                Takes::Many => value
-                    .split(',')
-                    .filter(|value| !value.is_empty())
-                    .map(str::to_owned)
-                    .collect(),
+                Takes::Many => several(value).collect(),
                 Takes::Text | Takes::Dir | Takes::Bool => vec![value.to_owned()],
             };
             given.0.insert(flag.name, values);
@@ -194,14 +190,21 @@ impl Given {
         Ok((given, vec![]))
     }
 
-    /// The first of several values takes the place of what the variable said.
+    /// The first of several values takes the place of what the variable said. One that is empty is none: platforms fill
+    /// their arguments from parameters that nobody has set.
     fn set(&mut self, flag: &Flag, value: String, seen_many: &mut Vec<&'static str>) {
+        if value.is_empty() {
+            return;
+        }
         let values = self.0.entry(flag.name).or_default();
         if flag.takes != Takes::Many || !seen_many.contains(&flag.name) {
             values.clear();
             seen_many.push(flag.name);
         }
-        values.push(value);
+        match flag.takes {
+            Takes::Many => values.extend(several(&value)),
+            Takes::Text | Takes::Dir | Takes::Bool => values.push(value),
+        }
     }
 
     fn all(&self, name: &str) -> Vec<String> {
@@ -235,6 +238,11 @@ impl Given {
         let wrong = |_| Failure::Arguments(format!("`{text}` is no number, which -{name} is"));
         text.parse().map_err(wrong)
     }
+}
+
+fn several(text: &str) -> impl Iterator<Item = String> {
+    let values = text.split(',').filter(|value| !value.is_empty());
+    values.map(str::to_owned)
 }
 
 /// `-x` and `--x` are the same.
@@ -336,6 +344,23 @@ mod tests {
         assert_eq!(given.all("tag"), ["t", "u"]);
         assert_eq!(images, ["img", "-x"]);
         assert_eq!(given.text("group"), "<layers>/group.toml");
+    }
+
+    #[test]
+    fn what_is_left_empty_is_not_given() {
+        let args = [
+            "-layers=",
+            "-uid",
+            "",
+            "-tag=",
+            "-insecure-registry=a,b",
+            "-insecure-registry=",
+        ];
+        let (given, images) = given(None, 15, &[&args[..], &["img"]].concat()).unwrap();
+        assert_eq!(given.text("layers"), "/layers");
+        assert!(given.all("tag").is_empty());
+        assert_eq!(given.all("insecure-registry"), ["a", "b"]);
+        assert_eq!(images, ["img"]);
     }
 
     #[test]

@@ -13,9 +13,14 @@ use crate::failure::{Doing as _, Failure};
 const GROUP_WRITES: u32 = 0o020;
 const ALL_WRITE: u32 = 0o002;
 
+/// Whether [`drop_to_user`] will have an effect.
+pub(super) fn changes_user(inputs: &Inputs) -> bool {
+    rustix::process::geteuid().is_root() && inputs.uid != 0
+}
+
 /// Nothing where we are not root, or are to stay it. Whoever calls has the credentials already, which may be root's alone.
 pub(super) fn drop_to_user(inputs: &Inputs, dirs: &[Option<&Path>]) -> Result<(), Failure> {
-    if !rustix::process::geteuid().is_root() || inputs.uid == 0 {
+    if !changes_user(inputs) {
         return Ok(());
     }
     for dir in dirs.iter().flatten() {

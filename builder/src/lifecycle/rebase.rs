@@ -30,12 +30,12 @@ pub(super) fn rebase(inputs: &Inputs, images: &Images) -> Result<(), Failure> {
     let name = inputs.previous_image.as_deref().unwrap_or(output);
     let app = images.wanted(name)?;
     let missing = || Failure::Refused(format!("image `{name}` was not made by buildpacks"));
-    let label = lifecycle_metadata(&app).ok_or_else(missing)?;
+    let label = lifecycle_metadata(&app)?.ok_or_else(missing)?;
+    let top = label.run_image.top_layer;
     let run_name = choose(inputs, images, &label, output)?;
     let base = images.wanted(&run_name)?;
     check(inputs, &app, &base)?;
     let label = relabel(inputs, label, &base, &run_name)?;
-    let top = lifecycle_metadata(&app).and_then(|label| label.run_image.top_layer);
     let at = app
         .layers
         .iter()

@@ -61,7 +61,8 @@ pub(super) fn restore(
     cache: Option<&Cache>,
 ) -> Result<(), Failure> {
     let image = analyzed.metadata();
-    let cached = cache.map(Cache::metadata).unwrap_or_default();
+    let cached = cache.map(|cache| cached(inputs, cache));
+    let cached = cached.unwrap_or_default();
     let mut contents = Vec::new();
     for member in &group.group {
         restore_store(inputs, member, &image)?;
@@ -97,6 +98,16 @@ pub(super) fn restore(
     Ok(())
 }
 
+/// A cache may be lost.
+fn cached(inputs: &Inputs, cache: &Cache) -> CacheMetadata {
+    cache.metadata().unwrap_or_else(|bad| {
+        inputs
+            .log
+            .warn(format_args!("The cache is not used: {bad}"));
+        CacheMetadata::default()
+    })
+}
+
 /// Brings analyzed.toml up to date for what EXTEND and EXPORT want to know of the images.
 pub(super) fn update_analyzed(
     inputs: &Inputs,
@@ -109,7 +120,8 @@ pub(super) fn update_analyzed(
         && is_extended
         && run_image.target.is_none()
     {
-        let image = images.wanted(&run_image.image)?;
+        let (name, image) = run_image::chosen(inputs, images, &run_image.image)?;
+        run_image.image = name;
         run_image.reference.clone_from(&image.reference);
         run_image.target = (inputs.api >= run_image::RUN_TOML).then(|| run_image::target(&image));
     }

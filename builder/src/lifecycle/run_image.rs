@@ -18,6 +18,8 @@ use crate::{
 
 /// Since then there is `run.toml`.
 pub(super) const RUN_TOML: Api = Api::of(12);
+/// Since then RESTORE is told of it, too.
+const MIRRORS_OF_CHOSEN: Api = Api::of(14);
 
 #[derive(Debug, Default, Deserialize)]
 struct RunToml {
@@ -36,7 +38,7 @@ impl RunImageNames {
         is_same(&self.image, name) || self.mirrors.iter().any(|mirror| is_same(mirror, name))
     }
 
-    fn all(&self) -> impl Iterator<Item = &String> {
+    pub(crate) fn all(&self) -> impl Iterator<Item = &String> {
         std::iter::once(&self.image)
             .chain(&self.mirrors)
             .filter(|name| !name.is_empty())
@@ -44,7 +46,7 @@ impl RunImageNames {
 }
 
 /// The run images that the platform knows.
-fn known(inputs: &Inputs) -> Result<Vec<RunImageNames>, Failure> {
+pub(super) fn known(inputs: &Inputs) -> Result<Vec<RunImageNames>, Failure> {
     if inputs.api >= RUN_TOML {
         let wrong = |bad: BadFile| Failure::Arguments(bad.to_string());
         let run: Option<RunToml> = files::toml(&inputs.run).map_err(wrong)?;
@@ -67,6 +69,23 @@ pub(super) fn choose(inputs: &Inputs, images: &Images) -> Result<String, Failure
         &inputs.images[0],
         images,
     )
+}
+
+/// The one that an extension has chosen; where that cannot be had, and the platform knows mirrors of it, the first that can.
+pub(super) fn chosen(
+    inputs: &Inputs,
+    images: &Images,
+    name: &str,
+) -> Result<(String, Image), Failure> {
+    let wanted = images.wanted(name);
+    if wanted.is_ok() || inputs.api < MIRRORS_OF_CHOSEN {
+        return wanted.map(|image| (name.to_owned(), image));
+    }
+    let known = known(inputs)?;
+    let names = known.iter().find(|names| names.contains(name));
+    let mut mirrors = names.into_iter().flat_map(RunImageNames::all);
+    let mirror = mirrors.find_map(|name| Some((name.clone(), images.find(name).ok()??)));
+    mirror.map_or_else(|| wanted.map(|image| (name.to_owned(), image)), Ok)
 }
 
 pub(super) fn best_mirror(

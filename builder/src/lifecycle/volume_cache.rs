@@ -22,6 +22,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{
     failure::{Doing as _, Failure},
+    files::{self, BadFile},
     id::BuildpackId,
     metadata::{BuildpackLayers, LayerMetadata, Sha, go_json},
 };
@@ -78,10 +79,14 @@ impl VolumeCache {
         Ok(cache)
     }
 
-    /// None when it cannot be understood: a cache may be lost.
-    pub(crate) fn metadata(&self) -> CacheMetadata {
-        let json = fs::read(self.committed().join(LABEL)).unwrap_or_default();
-        serde_json::from_slice(&json).unwrap_or_default()
+    pub(crate) fn metadata(&self) -> Result<CacheMetadata, BadFile> {
+        let path = self.committed().join(LABEL);
+        let shown = path.display().to_string();
+        match fs::read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(CacheMetadata::default()),
+            Err(error) => Err(BadFile::new(&shown, format!("cannot be read: {error}"))),
+            Ok(json) => files::json(&shown, &json),
+        }
     }
 
     /// Of a layer's tar as it is now; the digest in its name may be wrong.
@@ -157,6 +162,14 @@ impl VolumeCache {
     }
 }
 
+/// What was not committed is nothing.
+impl Drop for VolumeCache {
+    fn drop(&mut self) {
+        // Opening it removes what this cannot.
+        _ = remove(&self.staging());
+    }
+}
+
 fn has(path: &Path, sha: &Digest) -> bool {
     let mut hasher = Sha256::new();
     let copied =
@@ -205,9 +218,10 @@ mod tests {
         cache.commit(&metadata).unwrap();
         plan.directory("/x", 0o755, container::layer::Owner { uid: 0, gid: 0 });
         let cache = VolumeCache::open(dir.path()).unwrap();
-        assert_eq!(cache.metadata(), metadata);
-        // Dies here.
+        assert_eq!(cache.metadata(), Ok(metadata));
         let lost = cache.add(&plan).unwrap();
+        // Dies here.
+        std::mem::forget(cache);
         let cache = VolumeCache::open(dir.path()).unwrap();
         assert!(cache.open_layer(&empty).is_ok() && cache.open_layer(&lost).is_err());
         assert!(cache.keep(&empty).unwrap() && !cache.keep(&lost).unwrap());
@@ -215,7 +229,7 @@ mod tests {
         let cache = VolumeCache::open(dir.path()).unwrap();
         assert!(cache.open_layer(&empty).is_ok());
         fs::write(cache.committed().join(LABEL), "{").unwrap();
-        assert_eq!(cache.metadata(), CacheMetadata::default());
+        assert_eq!(cache.metadata().unwrap_err().line, Some(1));
         assert!(VolumeCache::open(&dir.path().join("none")).is_err());
     }
 }

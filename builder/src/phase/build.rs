@@ -36,6 +36,7 @@ pub(crate) fn build(
 ) -> Result<(), Failure> {
     let target = analyzed.target().complete();
     let layers = Untrusted::open(&inputs.layers, &inputs.layers.display().to_string())?;
+    let buildpacks = open_all(inputs, group)?;
     remove_sboms(inputs)?;
     let mut env = env::of_phase(inputs.home.as_deref());
     let mut build_bom = Vec::new();
@@ -43,23 +44,16 @@ pub(crate) fn build(
         extensions: group.extensions.clone(),
         ..LaunchMetadata::default()
     };
-    for member in &group.group {
-        let buildpack = Buildpack::open(
-            Kind::Buildpack,
-            &inputs.buildpacks,
-            &member.id,
-            &member.version,
-        )
-        .map_err(Failure::of_phase)?;
+    for (member, buildpack) in group.group.iter().zip(&buildpacks) {
         let asked = plan.of(Kind::Buildpack, &member.id);
         note_step(&member.id);
-        step(inputs, &env, &target, &buildpack, &asked)?.run(inputs, &member.id)?;
+        step(inputs, &env, &target, buildpack, &asked)?.run(inputs, &member.id)?;
         let results = Results::read(&layers, member, &asked)?;
         plan.settle(Kind::Buildpack, &member.id, &results.unmet);
         retire_unused(inputs, member, &results.layers)?;
         add_layers(&mut env, inputs, member, &results.layers)?;
         if inputs.api >= Api::of(8) {
-            sbom::collect(&inputs.layers, &layers, &buildpack, &results.layers)?;
+            sbom::collect(&inputs.layers, &layers, buildpack, &results.layers)?;
         }
         warn_of_bom(inputs, &layers, member, &results)?;
         build_bom.extend(bom::of(member, &results.bom));
@@ -78,6 +72,18 @@ pub(crate) fn build(
         )?;
     }
     write_launch(inputs, &launch)
+}
+
+/// All before the first is run: one that cannot be read changes nothing.
+fn open_all(inputs: &Inputs, group: &Group) -> Result<Vec<Buildpack>, Failure> {
+    let members = group.group.iter();
+    members
+        .map(|member| {
+            let (id, version) = (&member.id, &member.version);
+            Buildpack::open(Kind::Buildpack, &inputs.buildpacks, id, version)
+                .map_err(Failure::of_phase)
+        })
+        .collect()
 }
 
 /// Of an earlier build.

@@ -298,7 +298,7 @@ fn bad_file(world: &World) {
         ),
         (
             "echo 'launch = true' > $1/x.toml",
-            "/layers/acme_a/x.toml: `build`, ",
+            "/layers/acme_a/x.toml, line 1: `build`, ",
         ),
         (
             "printf '\\n[[processes]]\\ntype = 3\\n' > $1/launch.toml",
@@ -306,7 +306,7 @@ fn bad_file(world: &World) {
         ),
         (
             "printf '[[processes]]\\ntype = \"a/b\"\\ncommand = [\"x\"]' > $1/launch.toml",
-            "/layers/acme_a/launch.toml: `a/b` cannot be a process type",
+            "/layers/acme_a/launch.toml, line 1: `a/b` cannot be a process type",
         ),
         (
             "printf '[types]\\nlaunch = true' > $1/x.toml",

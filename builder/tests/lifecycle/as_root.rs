@@ -32,7 +32,7 @@ fn open(world: &World) {
         "a",
         "",
         "exit 0",
-        "id -u > $1/id; id -g >> $1/id; id -G >> $1/id; echo $HOME >> $1/id; mkdir $1/x; echo x > $1/x/file
+        "id -u > $1/id; id -g >> $1/id; id -G >> $1/id; echo $HOME >> $1/id; mkdir -p $1/x; echo x > $1/x/file
 printf '[types]\\nlaunch = true\\ncache = true\\n' > $1/x.toml",
     );
     world.order("a");
@@ -52,18 +52,7 @@ fn owner(path: &Path) -> (u32, u32) {
 fn become_user(world: &World) {
     open(world);
     world.write("layers/before/deep/file", "");
-    let cache = world.path("cache").display().to_string();
-    let launcher = world.launcher();
-    let args = [
-        "-run-image",
-        RUN,
-        "-cache-dir",
-        &cache,
-        "-launcher",
-        &launcher,
-        APP,
-    ];
-    let ran = world.run_with("creator", &args, &USER);
+    let ran = world.create(&["-run-image", RUN, APP], &USER);
     assert_eq!(ran.code, 0, "{}", ran.text);
     let id = world.read("layers/a/id");
     let words: Vec<&str> = id.split_whitespace().collect();
@@ -143,10 +132,31 @@ fn credentials(world: &World) {
         &[("CNB_USE_LAYOUT", "false"), ("DOCKER_CONFIG", &docker)],
     ]
     .concat();
-    let launcher = world.launcher();
-    let args = ["-run-image", &run, "-launcher", &launcher, &app];
-    let ran = world.run_with("creator", &args, &env);
+    let args = ["-run-image", &run, &app];
+    let ran = world.create(&args, &env);
     assert_eq!(ran.code, 0, "{}", ran.text);
     assert_eq!(remote.config("app:1")["config"]["User"], "1234:4321");
     assert!(world.read("layers/a/id").starts_with("65534\n"));
+
+    // A helper that only root can run.
+    world.write("docker/config.json", "{\"credsStore\":\"test\"}");
+    let helper = "docker/bin/docker-credential-test";
+    world.script(
+        helper,
+        "id -u >> $0.asked; cat > /dev/null; echo '{\"Username\":\"user\",\"Secret\":\"secret\"}'",
+    );
+    let path = format!("{docker}/bin:/usr/bin:/bin");
+    let env = [&env[..], &[("PATH", &path)]].concat();
+    world.reset();
+    let ran = world.create(&args, &env);
+    assert_eq!(ran.code, 0, "{}", ran.text);
+    assert!(ran.text.contains("Reusing layer 'a:x'"), "{}", ran.text);
+    assert_eq!(world.read(&format!("{helper}.asked")), "0\n");
+    // Without it nobody knows.
+    world.script(helper, "exit 7");
+    let failed = "docker-credential-test: exit status: 7";
+    world.create(&args, &env).failed(32, failed);
+    fs::remove_file(world.path(helper)).unwrap();
+    let gone = "docker-credential-test: there is no such program in PATH";
+    world.create(&args, &env).failed(32, gone);
 }

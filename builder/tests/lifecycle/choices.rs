@@ -350,6 +350,12 @@ fn previous_image(_: &World) {
         );
         assert!(text.contains("Reusing layer 'a:x'"), "{text}");
         assert!(world.path("known").exists());
+        world.reset();
+        let third = "registry.example/app:3";
+        let args = ["-run-image", RUN, "-previous-image", APP, third];
+        let ran = world.create(&args, &[]);
+        assert!(ran.text.contains("Reusing layer 'a:x'"), "{}", ran.text);
+        assert_eq!(world.image(third).diff_ids(), world.image(APP).diff_ids());
         assert_eq!(
             world.image("registry.example/app:2").diff_ids(),
             world.image(APP).diff_ids()

@@ -167,19 +167,10 @@ fn creator(world: &World) {
     let phases = world.image(APP).config;
     world.reset();
     fs::remove_dir_all(world.path("oci/registry.example/app")).unwrap();
-    let (cache, launcher) = (world.path("cache").display().to_string(), world.launcher());
-    let args = [
-        "-run-image",
-        RUN,
-        "-cache-dir",
-        &cache,
-        "-launcher",
-        &launcher,
-        "-tag",
-        "registry.example/app:2",
-        APP,
-    ];
-    let text = world.ok("creator", &args);
+    let args = ["-run-image", RUN, "-tag", "registry.example/app:2", APP];
+    let ran = world.create(&args, &[]);
+    assert_eq!(ran.code, 0, "{}", ran.text);
+    let text = ran.text;
     for phase in [
         "ANALYZING",
         "DETECTING",

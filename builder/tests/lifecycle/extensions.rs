@@ -8,6 +8,10 @@ use crate::{
 
 pub(crate) const CASES: &[Case] = &[
     ("an extension chooses the run image", choose),
+    (
+        "a mirror takes the place of what an extension chose",
+        mirror,
+    ),
     ("an extension that changes an image is refused", change),
     ("bad extensions", bad),
     ("table: which extensions take part", members),
@@ -72,6 +76,48 @@ fn choose(world: &World) {
     world
         .run("creator", &["-run-image", RUN, APP])
         .failed(22, "which the creator cannot apply");
+}
+
+/// Where the image itself cannot be had.
+fn mirror(_: &World) {
+    let (gone, mirror) = ("other.example/run:2", "registry.example/run:2");
+    for (api, listed, code) in [("0.15", true, 0), ("0.15", false, 42), ("0.13", true, 42)] {
+        let world = World {
+            api,
+            ..World::new()
+        };
+        prepare(
+            &world,
+            &format!("echo 'FROM {gone}' > $CNB_OUTPUT_DIR/run.Dockerfile"),
+        );
+        if listed {
+            let text =
+                format!("[[images]]\nimage='{gone}'\nmirrors=['none.example/x', '{mirror}']\n");
+            world.write("run.toml", &text);
+        }
+        world.ok("detector", &[]);
+        let ran = world.run("restorer", &[]);
+        let named = if code == 0 {
+            ""
+        } else {
+            "there is no image `other.example/run:2`"
+        };
+        ran.failed(code, named);
+        let analyzed = world.toml("layers/analyzed.toml");
+        let used = if code == 0 { mirror } else { gone };
+        assert_eq!(analyzed["run-image"]["image"].as_str(), Some(used));
+        if code == 0 {
+            assert_eq!(
+                analyzed["run-image"]["target"]["os"].as_str(),
+                Some("linux")
+            );
+            world.ok("builder", &[]);
+            world.ok("exporter", &["-launcher", &world.launcher(), APP]);
+            let label = world.image(APP).json("io.buildpacks.lifecycle.metadata");
+            assert_eq!(label["runImage"]["image"], gone);
+            assert_eq!(label["runImage"]["mirrors"][1], mirror);
+        }
+    }
 }
 
 fn change(world: &World) {

@@ -1,5 +1,6 @@
 //! In the place of the reference lifecycle: from a builder image, at the paths of the specification, as an ordinary user,
-//! with the arguments that platforms give.
+//! with the arguments and variables that platforms give: kpack 0.17 (`build_pod.go`), and the tasks `buildpacks` 0.6 and
+//! `buildpacks-phases` 0.3 of Tekton's catalog.
 
 use std::{
     fs,
@@ -22,8 +23,16 @@ pub(crate) const CASES: &[Case] = &[
         each_phase,
     ),
     (
+        "as root: the same with a cache in a registry",
+        each_phase_with_cache_image,
+    ),
+    (
         "as root: one container for all, as Tekton has it",
         all_phases,
+    ),
+    (
+        "as root: a step for each phase, as Tekton has them",
+        each_step,
     ),
 ];
 
@@ -42,6 +51,14 @@ for dir in usr etc dev proc; do mkdir -p "$root/$dir"; mount --rbind /$dir "$roo
 mkdir -p -m 1777 "$root/tmp"
 [ ! -e "$root/../hosts" ] || mount --bind "$root/../hosts" "$root/etc/hosts"
 exec /usr/sbin/chroot --userspec="$user" --groups= "$root" /usr/bin/env -C "$cwd" "$@""#;
+
+/// What differs from one build of kpack's to the next.
+struct Kpack<'a> {
+    analyzer_cache: Option<&'a str>,
+    restorer_cache: Option<&'a str>,
+    exporter_cache: &'a str,
+    previous: &'a str,
+}
 
 struct Builder<'a> {
     remote: Remote<'a>,
@@ -94,7 +111,16 @@ printf '[[processes]]\\ntype = \"web\"\\ncommand = [\"greet\"]\\nargs = [\"hello
             remote.port, remote.auth
         );
         world.write("bundle/rootfs/home/.docker/config.json", &auths);
-        for dir in ["workspace", "home", "cache", "var/report"] {
+        world.write("bundle/rootfs/builder/home/.docker/config.json", &auths);
+        world.write("bundle/rootfs/tekton/home/.docker/config.json", &auths);
+        for dir in [
+            "workspace",
+            "home",
+            "builder",
+            "tekton",
+            "cache",
+            "var/report",
+        ] {
             let dir = bundle.join("rootfs").join(dir);
             fs::create_dir_all(&dir).unwrap();
             tool("chown", &["-R", "1000:1000", &dir.display().to_string()]);
@@ -124,13 +150,73 @@ printf '[[processes]]\\ntype = \"web\"\\ncommand = [\"greet\"]\\nargs = [\"hello
     }
 
     #[track_caller]
-    fn ok(&self, phase: &str, args: &[&str]) -> String {
+    fn ok(&self, phase: &str, args: &[&str], env: &[(&str, &str)]) -> String {
         let program = format!("/cnb/lifecycle/{phase}");
         let command = [&[program.as_str()], args].concat();
-        let env = [("CNB_PLATFORM_API", "0.12"), ("HOME", "/home")];
-        let ran = self.run(&self.bundle, &command, &env);
+        let ran = self.run(&self.bundle, &command, env);
         assert_eq!(ran.code, 0, "{phase}: {}", ran.text);
         ran.text
+    }
+
+    /// What a pod does, a container for each phase; the workspace and the layers are new in every pod.
+    fn pod(&self, build: &Kpack<'_>) -> String {
+        let app = self.remote.name("app:1");
+        let tag = self.remote.name("app:b1");
+        let run = format!("-run-image={}", self.remote.name("run:1"));
+        let of_tag = format!("-tag={tag}");
+        let previous = format!("-previous-image={}", build.previous);
+        let api = ("CNB_PLATFORM_API", "0.9");
+        let home = ("HOME", "/builder/home");
+        let bindings = ("SERVICE_BINDING_ROOT", "/platform/bindings");
+        let mut analyzer = vec!["-layers=/layers", "-analyzed=/layers/analyzed.toml", &run];
+        analyzer.extend(build.analyzer_cache);
+        analyzer.push(&of_tag);
+        analyzer.extend((!build.previous.is_empty()).then_some(previous.as_str()));
+        analyzer.push(&app);
+        let detector = [
+            "-app=/workspace",
+            "-group=/layers/group.toml",
+            "-plan=/layers/plan.toml",
+        ];
+        let mut restorer = vec!["-group=/layers/group.toml", "-layers=/layers"];
+        restorer.extend(build.restorer_cache);
+        restorer.push("-analyzed=/layers/analyzed.toml");
+        let builder = [&["-layers=/layers"], &detector[..]].concat();
+        let exporter = [
+            "-layers=/layers",
+            "-app=/workspace",
+            "-group=/layers/group.toml",
+            "-analyzed=/layers/analyzed.toml",
+            "-project-metadata=/layers/project-metadata.toml",
+            build.exporter_cache,
+            "-process-type=web",
+            "-report=/var/report/report.toml",
+            &app,
+            &tag,
+        ];
+        let run = self.remote.name("run:1");
+        let of_export = [
+            home,
+            api,
+            ("SOURCE_DATE_EPOCH", "1700000000"),
+            ("CNB_RUN_IMAGE", &run),
+        ];
+        [
+            self.ok("analyzer", &analyzer, &[home, api, bindings]),
+            self.ok("detector", &detector, &[api]),
+            self.ok("restorer", &restorer, &[home, api]),
+            self.ok("builder", &builder, &[api, bindings]),
+            self.ok("exporter", &exporter, &of_export),
+        ]
+        .concat()
+    }
+
+    /// Layers are new in every build.
+    fn clear_layers(&self) {
+        let layers = self.bundle.join("rootfs/layers");
+        fs::remove_dir_all(&layers).unwrap();
+        fs::create_dir(&layers).unwrap();
+        tool("chown", &["1000:1000", &layers.display().to_string()]);
     }
 
     /// The image runs, by its entrypoint and as its user.
@@ -180,107 +266,62 @@ fn tool(program: &str, args: &[&str]) {
 
 fn each_phase(world: &World) {
     let builder = Builder::new(world);
-    let (run, app, tag) = (
-        builder.remote.name("run:1"),
-        builder.remote.name("app:1"),
-        builder.remote.name("app:b1"),
-    );
-    let build = || {
-        [
-            builder.ok(
-                "analyzer",
-                &[
-                    "-layers=/layers",
-                    "-analyzed=/layers/analyzed.toml",
-                    &format!("-run-image={run}"),
-                    &format!("-tag={tag}"),
-                    &app,
-                ],
-            ),
-            builder.ok(
-                "detector",
-                &[
-                    "-layers=/layers",
-                    "-app=/workspace",
-                    "-group=/layers/group.toml",
-                    "-plan=/layers/plan.toml",
-                ],
-            ),
-            builder.ok(
-                "restorer",
-                &[
-                    "-group=/layers/group.toml",
-                    "-layers=/layers",
-                    "-cache-dir=/cache",
-                ],
-            ),
-            builder.ok(
-                "builder",
-                &[
-                    "-layers=/layers",
-                    "-app=/workspace",
-                    "-group=/layers/group.toml",
-                    "-plan=/layers/plan.toml",
-                ],
-            ),
-            builder.ok(
-                "exporter",
-                &[
-                    "-layers=/layers",
-                    "-app=/workspace",
-                    "-group=/layers/group.toml",
-                    "-analyzed=/layers/analyzed.toml",
-                    "-project-metadata=/layers/project-metadata.toml",
-                    "-cache-dir=/cache",
-                    "-process-type=web",
-                    "-report=/var/report/report.toml",
-                    &app,
-                    &tag,
-                ],
-            ),
-        ]
-        .concat()
+    let (run, app) = (builder.remote.name("run:1"), builder.remote.name("app:1"));
+    let mut build = Kpack {
+        analyzer_cache: None,
+        restorer_cache: Some("-cache-dir=/cache"),
+        exporter_cache: "-cache-dir=/cache",
+        previous: "",
     };
-    let text = build();
-    assert!(text.contains("1000\n/home debian hi\n"), "{text}");
+    let text = builder.pod(&build);
+    assert!(text.contains("1000\ndebian hi\n"), "{text}");
     assert!(!text.contains("restored"), "{text}");
+    let digest = builder.remote.digest("app:1");
     let report = world.toml("bundle/rootfs/var/report/report.toml");
-    assert_eq!(
-        report["image"]["digest"].as_str(),
-        Some(builder.remote.digest("app:1").as_str())
-    );
-    assert_eq!(
-        builder.remote.digest("app:1"),
-        builder.remote.digest("app:b1")
-    );
+    assert_eq!(report["image"]["digest"].as_str(), Some(digest.as_str()));
+    assert_eq!(builder.remote.digest("app:b1"), digest);
+    let config = builder.remote.config("app:1");
+    assert_eq!(config["created"], "2023-11-14T22:13:20Z");
     builder.starts("app:1");
-    // The next build has its layers anew, and the cache.
-    fs::remove_dir_all(builder.bundle.join("rootfs/layers")).unwrap();
-    fs::create_dir(builder.bundle.join("rootfs/layers")).unwrap();
-    tool(
-        "chown",
-        &[
-            "1000:1000",
-            &builder.bundle.join("rootfs/layers").display().to_string(),
-        ],
-    );
-    let text = build();
+    builder.clear_layers();
+    let previous = format!("{}@{digest}", builder.remote.name("app"));
+    build.previous = &previous;
+    let text = builder.pod(&build);
     assert!(text.contains("restored\n"), "{text}");
     assert!(text.contains("Reusing layer 'acme/a:dep'"), "{text}");
+    // kpack brings a rebaser of its own; ours is as good.
     world.run_image(crate::world::RUN, "12", "newer");
     builder.remote.run_image();
-    builder.ok(
-        "rebaser",
-        &[
-            &format!("-run-image={run}"),
-            "-report=/var/report/rebase.toml",
-            &app,
-        ],
-    );
+    let run = format!("-run-image={run}");
+    let args = [run.as_str(), "-report=/var/report/rebase.toml", &app];
+    let env = [("CNB_PLATFORM_API", "0.9"), ("HOME", "/builder/home")];
+    builder.ok("rebaser", &args, &env);
     assert_eq!(
         builder.remote.config("app:1")["rootfs"]["diff_ids"][0],
         builder.remote.config("run:1")["rootfs"]["diff_ids"][0]
     );
+    builder.starts("app:1");
+}
+
+fn each_phase_with_cache_image(world: &World) {
+    let builder = Builder::new(world);
+    let cache = format!("-cache-image={}", builder.remote.name("cache:1"));
+    let mut build = Kpack {
+        analyzer_cache: Some(&cache),
+        restorer_cache: Some(&cache),
+        exporter_cache: &cache,
+        previous: "",
+    };
+    let text = builder.pod(&build);
+    assert!(!text.contains("restored"), "{text}");
+    builder.clear_layers();
+    // From then on the cache of the last build is read, by its digest, and that of the tag is written.
+    let digest = builder.remote.digest("cache:1");
+    let last = format!("-cache-image={}@{digest}", builder.remote.name("cache"));
+    build.analyzer_cache = Some(&last);
+    build.restorer_cache = Some(&last);
+    let text = builder.pod(&build);
+    assert!(text.contains("restored\n"), "{text}");
     builder.starts("app:1");
 }
 
@@ -291,25 +332,25 @@ fn all_phases(world: &World) {
         builder.remote.name("app:1"),
         builder.remote.name("cache:1"),
     );
+    let docker = ("DOCKER_CONFIG", "/tekton/home/.docker");
+    let env = [("CNB_PLATFORM_API", "0.9"), docker];
     let build = |run_image: &str| {
-        builder.ok(
-            "creator",
-            &[
-                "-app=/workspace",
-                "-cache-dir=",
-                &format!("-cache-image={cache}"),
-                "-uid=1000",
-                "-gid=1000",
-                "-layers=/layers",
-                "-platform=/platform",
-                "-report=/layers/report.toml",
-                "-process-type=web",
-                "-skip-restore=false",
-                "-previous-image=",
-                &format!("-run-image={run_image}"),
-                &app,
-            ],
-        )
+        let args = [
+            "-app=/workspace/",
+            "-cache-dir=",
+            &format!("-cache-image={cache}"),
+            "-uid=1000",
+            "-gid=1000",
+            "-layers=/layers",
+            "-platform=/platform",
+            "-report=/layers/report.toml",
+            "-process-type=web",
+            "-skip-restore=false",
+            &format!("-previous-image={app}"),
+            &format!("-run-image={run_image}"),
+            &app,
+        ];
+        builder.ok("creator", &args, &env)
     };
     // An argument that is left empty is none: then it is that of run.toml.
     let text = build("");
@@ -322,6 +363,96 @@ fn all_phases(world: &World) {
     assert!(text.contains("restored\n"), "{text}");
     builder.starts("app:1");
     without_tls(&builder);
+}
+
+/// Parameters that nobody has set arrive as arguments without a value.
+fn each_step(world: &World) {
+    let builder = Builder::new(world);
+    let (app, image) = (builder.remote.name("app:1"), builder.remote.name("run:1"));
+    let (of_run, of_build) = (
+        format!("-run-image={image}"),
+        format!("-build-image={image}"),
+    );
+    let common = [
+        ("CNB_EXPERIMENTAL_MODE", "silent"),
+        ("HOME", "/tekton/home"),
+        ("CNB_PLATFORM_API", "0.13"),
+    ];
+    let of_restore = [
+        ("CNB_LOG_LEVEL", "info"),
+        ("CNB_BUILD_IMAGE", ""),
+        ("CNB_BUILDER_IMAGE", &image),
+        ("CNB_CACHE_IMAGE", ""),
+        ("CNB_INSECURE_REGISTRIES", ""),
+        ("CNB_SKIP_LAYERS", "false"),
+    ];
+    let of_restore = [&common[..], &of_restore].concat();
+    let step = |phase: &str, args: &[&str], env: &[(&str, &str)]| {
+        builder.ok(phase, &[&["-log-level=info"], args].concat(), env)
+    };
+    let build = |run_image: &str| {
+        let analyzer = [
+            "-layers=/layers",
+            run_image,
+            "-cache-image=",
+            "-uid=1000",
+            "-gid=1000",
+            "-insecure-registry=",
+            "-tag=",
+            "-skip-layers=false",
+            &app,
+        ];
+        let detector = [
+            "-app=/workspace/",
+            "-group=/layers/group.toml",
+            "-plan=/layers/plan.toml",
+            "-layers=/layers",
+            "-platform=/platform",
+        ];
+        let restorer = [
+            &of_build,
+            "-group=/layers/group.toml",
+            "-layers=",
+            "-cache-dir=/cache",
+            "-cache-image=",
+            "-uid=1000",
+            "-gid=1000",
+            "-insecure-registry=",
+            "-skip-layers=false",
+        ];
+        let exporter = [
+            "-app=/workspace/",
+            "-layers=/layers",
+            "-group=/layers/group.toml",
+            "-cache-dir=/cache",
+            "-cache-image=",
+            "-report=/layers/report.toml",
+            "-process-type=web",
+            "-uid=1000",
+            "-gid=1000",
+            "-insecure-registry=",
+            &app,
+        ];
+        [
+            step("analyzer", &analyzer, &common),
+            step("detector", &detector, &common),
+            step("restorer", &restorer, &of_restore),
+            step("builder", &detector, &common),
+            step("exporter", &exporter, &common),
+        ]
+        .concat()
+    };
+    let text = build("-run-image=");
+    assert!(text.contains("1000\n/tekton/home debian hi\n"), "{text}");
+    assert!(!text.contains("restored"), "{text}");
+    let report = world.toml("bundle/rootfs/layers/report.toml");
+    let digest = builder.remote.digest("app:1");
+    assert_eq!(report["image"]["digest"].as_str(), Some(digest.as_str()));
+    builder.starts("app:1");
+    builder.clear_layers();
+    let text = build(&of_run);
+    assert!(text.contains("restored\n"), "{text}");
+    assert!(text.contains("Reusing layer 'acme/a:dep'"), "{text}");
 }
 
 /// Only a registry that is named as one is spoken to in plain HTTP.

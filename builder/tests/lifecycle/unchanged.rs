@@ -128,23 +128,10 @@ fn lost(world: &World) {
 
 fn killed(world: &World) {
     let first = prepare(world);
-    let launcher = world.launcher();
-    let creator = |world: &World| {
-        let cache = cache(world);
-        let args = [
-            "-run-image",
-            RUN,
-            "-cache-dir",
-            &cache,
-            "-launcher",
-            &launcher,
-            APP,
-        ];
-        world.command("creator", &args, &[])
-    };
     for round in 0..12 {
         world.reset();
-        let mut child = creator(world)
+        let mut child = world
+            .creator(&["-run-image", RUN, APP], &[])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .process_group(0)
@@ -163,8 +150,8 @@ fn killed(world: &World) {
         }
         if round % 3 == 2 {
             world.reset();
-            let output = creator(world).output().unwrap();
-            assert!(output.status.success(), "{output:?}");
+            let ran = world.create(&["-run-image", RUN, APP], &[]);
+            assert_eq!(ran.code, 0, "{}", ran.text);
             assert_eq!(world.image(APP).diff_ids(), first);
         }
     }

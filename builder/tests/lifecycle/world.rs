@@ -185,6 +185,18 @@ impl World {
         command
     }
 
+    /// With the cache and the launcher; `args` are the other flags and the image.
+    pub(crate) fn creator(&self, args: &[&str], env: &[(&str, &str)]) -> Command {
+        let (cache, launcher) = (self.path("cache").display().to_string(), self.launcher());
+        let own = ["-cache-dir", &cache, "-launcher", &launcher];
+        self.command("creator", &[&own, args].concat(), env)
+    }
+
+    /// The same, done.
+    pub(crate) fn create(&self, args: &[&str], env: &[(&str, &str)]) -> Ran {
+        Ran::of(&self.creator(args, env).output().unwrap())
+    }
+
     pub(crate) fn run(&self, phase: &str, args: &[&str]) -> Ran {
         self.run_with(phase, args, &[])
     }

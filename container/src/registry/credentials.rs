@@ -25,6 +25,8 @@ pub struct Credentials {
     /// Ready-made `Authorization` headers by registry.
     headers: HashMap<String, String>,
     config: DockerConfig,
+    /// What helpers have said, by registry; or why they could not.
+    asked: HashMap<String, Result<Option<Credential>, String>>,
 }
 
 /// One registry's.
@@ -99,24 +101,34 @@ impl Credentials {
             source: io::Error::other(format!("it is not valid in line {}", error.line())),
         })?;
         Ok(Self {
-            headers: HashMap::new(),
             config,
+            ..Self::none()
         })
+    }
+
+    /// Asks the helpers for these registries now: for a process that cannot any more when it needs to know, because it is
+    /// somebody else by then.
+    pub fn ask(&mut self, registries: impl IntoIterator<Item = String>) {
+        for registry in registries {
+            if let Some(name) = self.helper(&registry)
+                && !self.asked.contains_key(&registry)
+            {
+                let found = helper::get(name, server(&registry));
+                self.asked.insert(registry, found);
+            }
+        }
     }
 
     pub(super) fn of(&self, registry: &str) -> Result<Option<Credential>, RegistryError> {
         if let Some(header) = self.headers.get(registry) {
             return Ok(Some(Credential::Header(header.clone())));
         }
-        let store = Some(&self.config.creds_store).filter(|name| !name.is_empty());
-        let helper = self.config.cred_helpers.get(registry).or(store);
-        if let Some(name) = helper {
-            let server = if registry == "docker.io" {
-                HUB_KEY
-            } else {
-                registry
+        if let Some(name) = self.helper(registry) {
+            let found = match self.asked.get(registry) {
+                Some(found) => found.clone(),
+                None => helper::get(name, server(registry)),
             };
-            let found = helper::get(name, server).map_err(|why| RegistryError::Credentials {
+            let found = found.map_err(|why| RegistryError::Credentials {
                 registry: registry.to_owned(),
                 why,
             })?;
@@ -127,6 +139,13 @@ impl Credentials {
         let auth = self.config.auths.iter();
         let mut auth = auth.filter(|(key, _)| registry_of(key) == registry);
         Ok(auth.find_map(|(_, auth)| auth.credential()))
+    }
+
+    /// Whom to ask for a registry's.
+    fn helper(&self, registry: &str) -> Option<&str> {
+        let store = Some(&self.config.creds_store).filter(|name| !name.is_empty());
+        let helper = self.config.cred_helpers.get(registry).or(store);
+        helper.map(String::as_str)
     }
 }
 
@@ -159,6 +178,14 @@ impl Credential {
             Self::Header(header) => Some(header.clone()),
             Self::Identity(_) => None,
         }
+    }
+}
+
+/// As helpers know it.
+fn server(registry: &str) -> &str {
+    match registry {
+        "docker.io" => HUB_KEY,
+        other => other,
     }
 }
 
@@ -197,8 +224,6 @@ impl fmt::Debug for Credential {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
     use super::*;
 
     fn credentials(json: &str) -> Result<Credentials, RegistryError> {
@@ -248,22 +273,54 @@ mod tests {
         assert!(absent.of("r.io").unwrap().is_none());
     }
 
+    /// By another process: one that is written by ours could not be run while a test beside this one forks.
+    fn write_program(path: &Path, text: &str) {
+        let written = std::process::Command::new("sh")
+            .args([
+                "-c",
+                "printf '#!/bin/sh\\n%s\\n' \"$2\" > \"$1\"; chmod 755 \"$1\"",
+                "sh",
+            ])
+            .arg(path)
+            .arg(text)
+            .status();
+        assert!(written.unwrap().success());
+    }
+
     #[test]
     fn a_helper_is_asked() {
         let dir = tempfile::tempdir().unwrap();
         let script = dir.path().join("docker-credential-test");
-        fs::write(
+        write_program(
             &script,
-            "#!/bin/sh\nread server\n[ \"$1\" = get ] && [ \"$server\" = r.io ] || { echo 'credentials not found in native keychain'; exit 1; }\n\
-             echo '{\"ServerURL\":\"r.io\",\"Username\":\"u\",\"Secret\":\"p\"}'\n",
-        )
-        .unwrap();
-        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+            "read server\n[ \"$1\" = get ] && [ \"$server\" = r.io ] || { echo 'credentials not found in native keychain'; exit 1; }\n\
+             echo '{\"ServerURL\":\"r.io\",\"Username\":\"u\",\"Secret\":\"p\"}'",
+        );
         let name = script.display().to_string();
         let name = name.strip_prefix(helper::PREFIX).unwrap_or(&name);
-        assert!(helper::run(&script, "r.io").unwrap() == basic("u", "p"));
-        assert!(helper::run(&script, "other.io").unwrap().is_none());
+        let long = HELPER_TIME_MAX;
+        assert!(helper::run(&script, "r.io", long).unwrap() == basic("u", "p"));
+        assert!(helper::run(&script, "other.io", long).unwrap().is_none());
         assert!(helper::get(name, "r.io").is_err(), "a name is no path");
-        assert!(helper::run(Path::new("/bin/false"), "r.io").is_err());
+        for (text, time_max, expected) in [
+            ("exit 3", long, "exit status: 3"),
+            ("echo s3cret; exit 3", long, "exit status: 3"),
+            ("echo s3cret", long, "its answer is not understood"),
+            // What it leaves behind holds its output open.
+            ("sleep 1000 & echo no", long, "its answer is not understood"),
+            ("sleep 1000", Duration::from_secs(1), "no answer in 1 s"),
+            // Ended by what nobody reads.
+            ("exec yes", long, "signal: 13 (SIGPIPE)"),
+        ] {
+            write_program(&script, text);
+            let Err(error) = helper::run(&script, "r.io", time_max) else {
+                panic!("{text}")
+            };
+            let named = format!("the helper {}: ", script.display());
+            assert_eq!(error.strip_prefix(&named), Some(expected), "{text}");
+        }
+        let error = helper::get("not-there", "r.io").map(drop).unwrap_err();
+        let expected = "the helper docker-credential-not-there: there is no such program in PATH";
+        assert_eq!(error, expected);
     }
 }

@@ -2,13 +2,21 @@
 //! (docker/docker-credential-helpers, "Development").
 
 use std::{
-    io::{Read as _, Write as _},
+    fmt,
+    io::{self, Read as _, Write as _},
+    os::unix::process::CommandExt as _,
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Child, ChildStdout, Command, ExitStatus, Stdio},
+    sync::mpsc::{self, Receiver},
     thread,
-    time::Instant,
+    time::Duration,
 };
 
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::retry_on_intr,
+    process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open},
+};
 use serde::Deserialize;
 
 use super::credentials::{Credential, HELPER_TIME_MAX};
@@ -19,7 +27,8 @@ const NOT_FOUND: &str = "credentials not found";
 /// The user name that marks an identity token.
 const TOKEN_USER: &str = "<token>";
 const OUTPUT_BYTES_MAX: u64 = 64 * 1024;
-const LOOK_INTERVAL: std::time::Duration = std::time::Duration::from_millis(10);
+/// From the end of a helper to that of its output, which something that it has started may hold open.
+const OUTPUT_TIME_MAX: Duration = Duration::from_secs(5);
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -34,35 +43,69 @@ pub(super) fn get(name: &str, server: &str) -> Result<Option<Credential>, String
     if name.is_empty() || !name.bytes().all(plain) {
         return Err("the docker configuration names a helper that cannot be one".to_owned());
     }
-    run(Path::new(&format!("{PREFIX}{name}")), server)
+    run(
+        Path::new(&format!("{PREFIX}{name}")),
+        server,
+        HELPER_TIME_MAX,
+    )
 }
 
-pub(super) fn run(program: &Path, server: &str) -> Result<Option<Credential>, String> {
-    let failed = |why: &dyn std::fmt::Display| format!("{}: {why}", program.display());
+pub(super) fn run(
+    program: &Path,
+    server: &str,
+    time_max: Duration,
+) -> Result<Option<Credential>, String> {
+    let failed = |why: &dyn fmt::Display| format!("the helper {}: {why}", program.display());
     let mut child = Command::new(program)
         .arg("get")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
+        .process_group(0)
         .spawn()
-        .map_err(|error| failed(&error))?;
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => failed(&"there is no such program in PATH"),
+            _ => failed(&error),
+        })?;
     if let Some(mut stdin) = child.stdin.take() {
         // One that does not read its input tells by its exit status.
         _ = writeln!(stdin, "{server}");
     }
-    let stdout = child.stdout.take();
-    let reader = thread::spawn(move || {
-        let mut text = String::new();
-        let read = stdout.map(|out| out.take(OUTPUT_BYTES_MAX).read_to_string(&mut text));
-        read.map(|_| text).unwrap_or_default()
-    });
-    let success = wait(&mut child).ok_or_else(|| failed(&"it did not end in time"))?;
-    let text = reader.join().unwrap_or_default();
-    match serde_json::from_str::<Found>(&text) {
-        Ok(found) if success => Ok(credential(found)),
-        _ if text.contains(NOT_FOUND) => Ok(None),
-        _ => Err(failed(&"it failed")),
+    let said = said(child.stdout.take());
+    let status = end(&mut child, time_max).map_err(|error| failed(&error))?;
+    let status = status.ok_or_else(|| failed(&format!("no answer in {} s", time_max.as_secs())))?;
+    let said = said.recv_timeout(OUTPUT_TIME_MAX).unwrap_or_default();
+    match serde_json::from_slice::<Found>(&said) {
+        Ok(found) if status.success() => Ok(credential(found)),
+        _ if String::from_utf8_lossy(&said).contains(NOT_FOUND) => Ok(None),
+        _ if status.success() => Err(failed(&"its answer is not understood")),
+        _ => Err(failed(&status)),
     }
+}
+
+/// All that it prints, up to a limit; what comes beyond ends it.
+fn said(stdout: Option<ChildStdout>) -> Receiver<Vec<u8>> {
+    let (sender, said) = mpsc::channel();
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        let read = stdout.map(|out| out.take(OUTPUT_BYTES_MAX).read_to_end(&mut bytes));
+        // Nobody asks any more when it took too long.
+        _ = sender.send(read.map(|_| bytes).unwrap_or_default());
+    });
+    said
+}
+
+/// How it ended; `None` when it had to be killed. Whatever it has started ends with it.
+fn end(child: &mut Child, time_max: Duration) -> io::Result<Option<ExitStatus>> {
+    let pid = Pid::from_child(child);
+    let watch = pidfd_open(pid, PidfdFlags::empty())?;
+    let time_max = Timespec::try_from(time_max).map_err(io::Error::other)?;
+    let mut fds = [PollFd::new(&watch, PollFlags::IN)];
+    let ended = retry_on_intr(|| poll(&mut fds, Some(&time_max)));
+    // It has not been waited for, so the number is still its own.
+    _ = kill_process_group(pid, Signal::KILL);
+    let status = child.wait()?;
+    Ok((ended? > 0).then_some(status))
 }
 
 fn credential(found: Found) -> Option<Credential> {
@@ -76,20 +119,4 @@ fn credential(found: Found) -> Option<Credential> {
             password: found.secret,
         },
     })
-}
-
-/// Whether it succeeded; `None` when it had to be killed.
-fn wait(child: &mut Child) -> Option<bool> {
-    let deadline = Instant::now() + HELPER_TIME_MAX;
-    loop {
-        match child.try_wait() {
-            Ok(Some(status)) => return Some(status.success()),
-            Ok(None) if Instant::now() < deadline => thread::sleep(LOOK_INTERVAL),
-            _ => {
-                _ = child.kill();
-                _ = child.wait();
-                return None;
-            }
-        }
-    }
 }

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use jiff::{Timestamp, fmt::rfc2822};
 use serde::Deserialize;
 use ureq::{
     Agent, Body, SendBody,
@@ -338,7 +339,16 @@ pub(super) fn may_pass(error: &ureq::Error) -> bool {
 
 fn retry_after(response: &Response<Body>) -> Option<Duration> {
     let value = response.headers().get(header::RETRY_AFTER)?.to_str().ok()?;
-    value.trim().parse().ok().map(Duration::from_secs)
+    pause_of(value.trim(), Timestamp::now())
+}
+
+/// Seconds, or a date (RFC 9110 section 10.2.3); one that has passed means now.
+fn pause_of(value: &str, now: Timestamp) -> Option<Duration> {
+    if let Ok(seconds) = value.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = rfc2822::parse(value).ok()?.timestamp();
+    Some(Duration::try_from(date.duration_since(now)).unwrap_or_default())
 }
 
 /// The registry's own words (distribution-spec "Error Codes"), fit for a terminal.
@@ -378,4 +388,27 @@ pub(super) fn percent(text: &str) -> String {
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_registry_says_when_to_come_again_in_seconds_or_by_a_date() {
+        let now = Timestamp::from_second(784_111_777).unwrap();
+        for (value, expected) in [
+            ("7", Some(7)),
+            ("0", Some(0)),
+            ("Sun, 06 Nov 1994 08:49:47 GMT", Some(10)),
+            ("Sun, 06 Nov 1994 08:49:27 GMT", Some(0)),
+            ("Sun, 06 Nov 1994", None),
+            ("-1", None),
+            ("soon", None),
+            ("", None),
+        ] {
+            let pause = pause_of(value, now).map(|pause| pause.as_secs());
+            assert_eq!(pause, expected, "{value}");
+        }
+    }
 }

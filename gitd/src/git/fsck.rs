@@ -92,18 +92,23 @@ fn check_tree(id: ObjectId, data: &[u8], mut link: impl FnMut(Link)) -> Result<(
         if is_twin(&mut files_since, &entry) {
             return Err(bad("is there twice"));
         }
+        self::link(&entry).map(&mut link);
         previous = Some(entry);
-        let kind = match entry.mode {
-            Mode::Gitlink => continue,
-            Mode::Tree => Kind::Tree,
-            Mode::File | Mode::Executable | Mode::Symlink => Kind::Blob,
-        };
-        link(Link {
-            modules: kind == Kind::Blob && is_gitmodules(entry.name),
-            ..Link::new(entry.id, Some(kind))
-        });
     }
     Ok(())
+}
+
+/// What an entry of a tree names, unless that is of another repository.
+pub(crate) fn link(entry: &Entry<'_>) -> Option<Link> {
+    let kind = match entry.mode {
+        Mode::Gitlink => return None,
+        Mode::Tree => Kind::Tree,
+        Mode::File | Mode::Executable | Mode::Symlink => Kind::Blob,
+    };
+    Some(Link {
+        modules: kind == Kind::Blob && is_gitmodules(entry.name),
+        ..Link::new(entry.id, Some(kind))
+    })
 }
 
 /// A file `a` and a tree `a` are not neighbours when `a.b` stands between them: remembers the files of which the

@@ -12,8 +12,6 @@ pub struct Limits {
     pub object_bytes: usize,
     /// All objects, unpacked. A pack may exceed this by its own size times [`Limits::INFLATION`].
     pub inflated_bytes: u64,
-    /// What the objects name, of the pack or not: they are remembered until all are known, 30 bytes each.
-    pub named: u64,
     /// Deltas upon deltas until an object is whole. git writes 50, and never reads more than its default.
     pub delta_depth: u16,
     /// Time in which the server works on the pack; waiting for the client does not count.
@@ -27,7 +25,6 @@ impl Default for Limits {
             objects: 1_000_000,
             object_bytes: 100 << 20,
             inflated_bytes: 2 << 30,
-            named: 3_500_000,
             delta_depth: 4095,
             busy: Duration::from_secs(120),
         }
@@ -37,4 +34,7 @@ impl Default for Limits {
 impl Limits {
     /// The histories of git and Linux unpack to 25 and 65 times the size of their packs; a bomb to thousands.
     pub const INFLATION: u64 = 100;
+
+    /// Others that the objects of a pack may name, for each object that it may have.
+    pub(super) const NAMES: u64 = 8;
 }

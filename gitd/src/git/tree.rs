@@ -46,6 +46,15 @@ pub(crate) fn entries(mut data: &[u8]) -> impl Iterator<Item = Result<Entry<'_>,
     })
 }
 
+/// Where each entry of a well-formed tree ends.
+pub(crate) fn ends(data: &[u8]) -> impl Iterator<Item = usize> {
+    let mut rest = data;
+    std::iter::from_fn(move || {
+        (_, rest) = entry(rest).ok()?;
+        Some(data.len() - rest.len())
+    })
+}
+
 fn entry(data: &[u8]) -> Result<(Entry<'_>, &[u8]), TreeError> {
     let digits = data
         .iter()

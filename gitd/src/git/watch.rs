@@ -88,9 +88,9 @@ impl Watch {
         self.stop_if_exceeded();
     }
 
-    /// Other objects that one names and that have to be remembered.
-    pub(super) fn named(&self, count: usize) {
-        self.named.fetch_add(count as u64, Ordering::Relaxed);
+    /// Objects that other objects name, each once.
+    pub(super) fn named(&self, objects: usize) {
+        self.named.fetch_add(objects as u64, Ordering::Relaxed);
         self.stop_if_exceeded();
     }
 
@@ -111,13 +111,14 @@ impl Watch {
         let unpacked_max = limits
             .inflated_bytes
             .max(read.saturating_mul(Limits::INFLATION));
+        let named_max = Limits::NAMES * u64::from(limits.objects);
         let ticks = u32::try_from(self.busy_ticks.load(Ordering::Relaxed)).unwrap_or(u32::MAX);
         if read > limits.pack_bytes {
             Some(Exceeded::PackBytes(limits.pack_bytes))
         } else if self.unpacked_bytes.load(Ordering::Relaxed) > unpacked_max {
             Some(Exceeded::UnpackedBytes(unpacked_max))
-        } else if self.named.load(Ordering::Relaxed) > limits.named {
-            Some(Exceeded::Named(limits.named))
+        } else if self.named.load(Ordering::Relaxed) > named_max {
+            Some(Exceeded::Named(named_max))
         } else if TICK.saturating_mul(ticks) > limits.busy {
             Some(Exceeded::Busy(limits.busy))
         } else {
@@ -134,7 +135,7 @@ mod tests {
         Watch::new(Limits {
             pack_bytes: 100,
             inflated_bytes: 1000,
-            named: 50,
+            objects: 10,
             busy: TICK * 2,
             ..Limits::default()
         })
@@ -162,11 +163,8 @@ mod tests {
             },
             Some(Exceeded::UnpackedBytes(2000)),
         );
-        check(&|watch| watch.named(50), None);
-        check(
-            &|watch| (0..3).for_each(|_| watch.named(17)),
-            Some(Exceeded::Named(50)),
-        );
+        check(&|watch| watch.named(80), None);
+        check(&|watch| watch.named(81), Some(Exceeded::Named(80)));
         check(&|watch| (0..2).for_each(|_| watch.tick()), None);
         check(
             &|watch| (0..3).for_each(|_| watch.tick()),

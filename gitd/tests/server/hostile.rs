@@ -307,21 +307,9 @@ fn limits() {
     let server = TestServer::with_limits(Limits {
         pack_bytes: 100_000,
         objects: 50,
-        named: 1_000,
         ..Limits::default()
     });
     let (good, tip) = good();
-    let mut naming = good.clone();
-    let absent = |n: u32| id(BLOB, &n.to_be_bytes());
-    let entries = (0..1_001).map(|n| entry("100644", &format!("{n:04}"), absent(n)));
-    naming.object(TREE, &entries.collect::<Vec<_>>().concat());
-    refused(
-        &server,
-        "what is not there",
-        &naming.finish(),
-        tip,
-        "the objects of the pack name more than 1000 others",
-    );
     let mut large = good.clone();
     let mut state = 1u64;
     let noise: Vec<u8> = std::iter::repeat_with(|| {

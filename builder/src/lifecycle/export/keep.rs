@@ -24,7 +24,7 @@ pub(super) fn keep(
     exported: &Exported,
 ) -> Result<(), Failure> {
     let left = Untrusted::open(&inputs.layers, &inputs.layers.display().to_string())?;
-    let old = cache.metadata();
+    let old = cache.metadata().unwrap_or_default();
     let mut new = CacheMetadata::default();
     for member in &group.group {
         let dir = member.id.dir_name();

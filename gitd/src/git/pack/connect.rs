@@ -15,7 +15,7 @@ pub(super) fn follow(
     unpacker: &Unpacker<'_>,
 ) -> Result<Vec<ObjectId>, PackError> {
     let by = |at| table.id_at(at).ok_or(PackError::Stopped);
-    for (&(id, expected), &at) in links.named.iter().flatten() {
+    for &((id, expected), at) in links.named.iter().flatten() {
         let actual = match table.find(&id) {
             Some(at) => unpacker.kind(at),
             None => old_kind(unpacker, &id),

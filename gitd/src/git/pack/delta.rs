@@ -7,8 +7,13 @@ const COPY: u8 = 0x80;
 const COPY_BYTES_DEFAULT: usize = 0x1_0000;
 const MALFORMED: Problem = Problem::Delta;
 
-/// The object that `delta` makes out of `base`, at most `bytes_max` long.
-pub(super) fn apply(base: &[u8], delta: &[u8], bytes_max: usize) -> Result<Vec<u8>, Problem> {
+/// Leaves in `out` the object that `delta` makes out of `base`, at most `bytes_max` long.
+pub(super) fn apply(
+    base: &[u8],
+    delta: &[u8],
+    bytes_max: usize,
+    out: &mut Vec<u8>,
+) -> Result<(), Problem> {
     let (base_size, rest) = size(delta)?;
     let (size, mut rest) = size(rest)?;
     if base_size != base.len() as u64 {
@@ -18,7 +23,8 @@ pub(super) fn apply(base: &[u8], delta: &[u8], bytes_max: usize) -> Result<Vec<u
         .ok()
         .filter(|size| *size <= bytes_max)
         .ok_or(Problem::TooLarge { size, bytes_max })?;
-    let mut out = Vec::with_capacity(size);
+    out.clear();
+    out.reserve(size);
     while let Some((&op, tail)) = rest.split_first() {
         let piece = if op & COPY != 0 {
             let (from, tail) = argument(op, 4, tail)?;
@@ -42,7 +48,7 @@ pub(super) fn apply(base: &[u8], delta: &[u8], bytes_max: usize) -> Result<Vec<u
         out.extend_from_slice(piece);
     }
     if out.len() == size {
-        Ok(out)
+        Ok(())
     } else {
         Err(MALFORMED)
     }
@@ -87,10 +93,15 @@ mod tests {
 
     const MAX: usize = 1 << 20;
 
+    fn apply(base: &[u8], delta: &[u8]) -> Result<Vec<u8>, Problem> {
+        let mut out = b"what was there before".to_vec();
+        super::apply(base, delta, MAX, &mut out).map(|()| out)
+    }
+
     #[test]
     fn copies_and_insertions() {
         let check = |delta: &[u8], result: &[u8]| {
-            assert_eq!(apply(b"0123456789", delta, MAX).expect("applies"), result);
+            assert_eq!(apply(b"0123456789", delta).expect("applies"), result);
         };
         check(&[10, 0], b"");
         check(&[10, 3, 3, b'a', b'b', b'c'], b"abc");
@@ -98,7 +109,7 @@ mod tests {
         check(&[10, 5, 0b1001_0000, 4, 1, b'x'], b"0123x");
         let long = vec![7; 0x1_0001];
         assert_eq!(
-            apply(&long, &[0x81, 0x80, 4, 0x80, 0x80, 4, 0b1000_0001, 1], MAX).expect("applies"),
+            apply(&long, &[0x81, 0x80, 4, 0x80, 0x80, 4, 0b1000_0001, 1]).expect("applies"),
             &long[1..]
         );
     }
@@ -106,7 +117,7 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_refused() {
         let check = |delta: &[u8]| {
-            assert!(apply(b"0123456789", delta, MAX).is_err(), "{delta:?}");
+            assert!(apply(b"0123456789", delta).is_err(), "{delta:?}");
         };
         check(b"");
         check(&[10]);
@@ -121,7 +132,7 @@ mod tests {
         check(&[&[0x80; 12][..], &[1]].concat());
         check(&[&[10][..], &[0xff; 9], &[0x7f]].concat());
         assert!(matches!(
-            apply(b"", &[0, 0x80, 0x80, 0x80, 1], MAX),
+            apply(b"", &[0, 0x80, 0x80, 0x80, 1]),
             Err(Problem::TooLarge {
                 size: 0x20_0000,
                 ..
@@ -132,9 +143,9 @@ mod tests {
     proptest! {
         #[test]
         fn any_delta_is_applied_or_refused(base: Vec<u8>, instructions: Vec<u8>, size in 0u8..128) {
-            _ = apply(&base, &instructions, MAX);
+            _ = apply(&base, &instructions);
             let headed = [&[base.len() as u8 & 0x7f, size][..], &instructions].concat();
-            if let Ok(result) = apply(&base[..base.len() & 0x7f], &headed, MAX) {
+            if let Ok(result) = apply(&base[..base.len() & 0x7f], &headed) {
                 prop_assert_eq!(result.len(), usize::from(size));
             }
         }

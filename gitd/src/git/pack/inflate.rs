@@ -1,6 +1,6 @@
 //! zlib streams, one an object.
 
-use std::{io::BufRead, mem};
+use std::io::BufRead;
 
 use flate2::{Decompress, FlushDecompress, Status};
 
@@ -11,62 +11,39 @@ const RESERVED_MAX: usize = 1 << 20;
 /// With this much room behind the end zlib stays in its fast loop up to the last byte; without, small objects never enter it.
 const SLACK: usize = 320;
 
-/// Objects up to this size are unpacked where the last one was, and copied: what is kept has no slack, and the place is hot.
-const SMALL: usize = 8 << 10;
-
 /// Reusable: its state is larger than most objects.
-pub(super) struct Inflater {
-    state: Decompress,
-    small: Vec<u8>,
-}
+pub(super) struct Inflater(Decompress);
 
 impl Inflater {
     pub(super) fn new() -> Self {
-        Self {
-            state: Decompress::new(true),
-            small: Vec::with_capacity(SMALL + SLACK),
-        }
+        Self(Decompress::new(true))
     }
 
-    /// Reads one stream, which must unpack to exactly `size` bytes, and not a byte behind it. `spent` is told of every
-    /// byte as it comes, and ends the work by an error.
+    /// Reads one stream, which must unpack to exactly `size` bytes, and not a byte behind it: they are all that is in
+    /// `out` then. `spent` is told of every byte as it comes, and ends the work by an error.
     pub(super) fn inflate(
         &mut self,
         input: &mut impl BufRead,
         size: usize,
+        out: &mut Vec<u8>,
         spent: impl Fn(usize) -> Result<(), Problem>,
-    ) -> Result<Vec<u8>, Problem> {
-        if size > SMALL {
-            let out = Vec::with_capacity(size.min(RESERVED_MAX) + SLACK);
-            return self.inflate_into(out, input, size, spent);
-        }
-        let mut out = mem::take(&mut self.small);
+    ) -> Result<(), Problem> {
+        let Self(state) = self;
+        state.reset(true);
         out.clear();
-        self.small = self.inflate_into(out, input, size, spent)?;
-        Ok(self.small.as_slice().to_vec())
-    }
-
-    fn inflate_into(
-        &mut self,
-        mut out: Vec<u8>,
-        input: &mut impl BufRead,
-        size: usize,
-        spent: impl Fn(usize) -> Result<(), Problem>,
-    ) -> Result<Vec<u8>, Problem> {
-        self.state.reset(true);
+        out.reserve(size.min(RESERVED_MAX) + SLACK);
         loop {
-            let (read, written) = (self.state.total_in(), out.len());
+            let (read, written) = (state.total_in(), out.len());
             let compressed = input.fill_buf()?;
             let at_end = compressed.is_empty();
-            let status = self
-                .state
-                .decompress_vec(compressed, &mut out, FlushDecompress::Finish)
+            let status = state
+                .decompress_vec(compressed, out, FlushDecompress::Finish)
                 .map_err(|_| Problem::Inflate)?;
             // Fits: it is at most the length of `compressed`.
-            input.consume((self.state.total_in() - read) as usize);
+            input.consume((state.total_in() - read) as usize);
             spent(out.len() - written)?;
             match status {
-                Status::StreamEnd if out.len() == size => return Ok(out),
+                Status::StreamEnd if out.len() == size => return Ok(()),
                 Status::StreamEnd => return Err(Problem::Size),
                 _ if out.len() > size => return Err(Problem::Size),
                 _ if out.len() == out.capacity() => {
@@ -97,13 +74,14 @@ mod tests {
     #[test]
     fn a_stream_is_read_to_its_end_and_no_further() {
         let mut inflater = Inflater::new();
+        let mut out = Vec::new();
         for size in [0, 1, 100, 10_000, RESERVED_MAX + SLACK, 3 << 20] {
             let content: Vec<u8> = (0..size).map(|n| (n * n / 7) as u8).collect();
             let stream = [deflate(&content), b"next".to_vec()].concat();
             for buffer in [1, 7, 64 << 10] {
                 let mut input = BufReader::with_capacity(buffer, stream.as_slice());
-                let out = inflater
-                    .inflate(&mut input, size, |_| Ok(()))
+                inflater
+                    .inflate(&mut input, size, &mut out, |_| Ok(()))
                     .expect("inflates");
                 assert!(out == content, "{size}");
                 let mut rest = String::new();
@@ -117,7 +95,9 @@ mod tests {
     fn lies_are_found_before_they_cost() {
         let mut inflater = Inflater::new();
         let zeros = deflate(&vec![0; 8 << 20]);
-        let mut inflate = |mut input: &[u8], size| inflater.inflate(&mut input, size, |_| Ok(()));
+        let mut out = Vec::new();
+        let mut inflate =
+            |mut input: &[u8], size| inflater.inflate(&mut input, size, &mut out, |_| Ok(()));
         assert!(matches!(inflate(&zeros, 100), Err(Problem::Size)));
         assert!(matches!(inflate(&zeros, 9 << 20), Err(Problem::Size)));
         assert!(matches!(
@@ -129,7 +109,7 @@ mod tests {
             Err(Problem::Inflate)
         ));
         let stop = |_| Err(Problem::Stopped);
-        let stopped = inflater.inflate(&mut zeros.as_slice(), 8 << 20, stop);
+        let stopped = inflater.inflate(&mut zeros.as_slice(), 8 << 20, &mut out, stop);
         assert!(matches!(stopped, Err(Problem::Stopped)));
     }
 }

@@ -3,7 +3,6 @@
 
 use std::{
     collections::HashSet,
-    mem,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -17,32 +16,23 @@ use gix_object::{Kind, compute_hash};
 
 use super::{
     PackError,
+    block::Block,
+    folders::Folders,
     links::{Collected, Links},
 };
 use crate::git::{HASH, fsck, watch::Watch};
 
-/// Objects are handed over in batches, not one by one; whoever brings less than one does it alone.
-const BATCH_BYTES: usize = 512 << 10;
-const BATCH_OBJECTS: usize = 512;
-/// Batches that wait for one thread.
+/// Blocks that wait for one thread.
 const QUEUE: usize = 2;
 /// What waits for all threads. Beyond, the reader does the work itself.
 const WAITING_BYTES_MAX: usize = 24 << 20;
 const THREADS_MAX: usize = 4;
 
-pub(super) struct Object {
-    /// Its place in the pack.
-    pub(super) at: u32,
-    pub(super) kind: Kind,
-    pub(super) bytes: Arc<Vec<u8>>,
-}
-
-/// Where the reader leaves objects.
+/// Where the reader leaves blocks of objects.
 pub(super) struct Inspection<'scope, 'env> {
     scope: &'scope Scope<'scope, 'env>,
     context: Context<'env>,
     own: Inspector<'env>,
-    batch: Batch,
     threads: Vec<Thread<'scope, 'env>>,
     threads_max: usize,
     waiting_bytes: Arc<AtomicUsize>,
@@ -61,14 +51,8 @@ pub(super) struct Inspected {
     pub(super) links: Collected,
 }
 
-#[derive(Default)]
-struct Batch {
-    objects: Vec<Object>,
-    bytes: usize,
-}
-
 struct Thread<'scope, 'env> {
-    queue: SyncSender<Batch>,
+    queue: SyncSender<Arc<Block>>,
     thread: ScopedJoinHandle<'scope, Result<Inspector<'env>, PackError>>,
 }
 
@@ -79,57 +63,50 @@ impl<'scope, 'env> Inspection<'scope, 'env> {
             scope,
             context,
             own: Inspector::new(context),
-            batch: Batch::default(),
             threads: Vec::new(),
             threads_max: cores.saturating_sub(1).clamp(1, THREADS_MAX),
             waiting_bytes: Arc::default(),
         }
     }
 
-    pub(super) fn add(&mut self, object: Object) -> Result<(), PackError> {
-        self.batch.bytes += object.bytes.len();
-        self.batch.objects.push(object);
-        if self.batch.bytes < BATCH_BYTES && self.batch.objects.len() < BATCH_OBJECTS {
-            return Ok(());
-        }
-        let batch = mem::take(&mut self.batch);
-        match self.hand_over(batch)? {
-            Some(batch) => self.own.inspect_all(&batch),
+    pub(super) fn add(&mut self, block: Arc<Block>) -> Result<(), PackError> {
+        match self.hand_over(block)? {
+            Some(block) => self.own.inspect_all(&block),
             None => Ok(()),
         }
     }
 
-    /// Gives the batch back when nobody has room for it.
-    fn hand_over(&mut self, mut batch: Batch) -> Result<Option<Batch>, PackError> {
-        let bytes = batch.bytes;
+    /// Gives the block back when nobody has room for it.
+    fn hand_over(&mut self, mut block: Arc<Block>) -> Result<Option<Arc<Block>>, PackError> {
+        let bytes = block.bytes();
         if self.waiting_bytes.load(Ordering::Relaxed) + bytes > WAITING_BYTES_MAX {
-            return Ok(Some(batch));
+            return Ok(Some(block));
         }
         self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
         for thread in &self.threads {
-            match thread.queue.try_send(batch) {
+            match thread.queue.try_send(block) {
                 Ok(()) => return Ok(None),
-                Err(TrySendError::Full(back)) => batch = back,
+                Err(TrySendError::Full(back)) => block = back,
                 // It found something wrong, and says so when it is joined.
                 Err(TrySendError::Disconnected(_)) => return Err(PackError::Stopped),
             }
         }
         if self.threads.len() < self.threads_max {
             let thread = self.thread();
-            let sent = thread.queue.try_send(batch);
+            let sent = thread.queue.try_send(block);
             self.threads.push(thread);
             return sent.map(|()| None).map_err(|_| PackError::Stopped);
         }
         self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
-        Ok(Some(batch))
+        Ok(Some(block))
     }
 
     fn thread(&self) -> Thread<'scope, 'env> {
-        let (queue, batches) = sync_channel(QUEUE);
+        let (queue, blocks) = sync_channel(QUEUE);
         let (context, waiting_bytes) = (self.context, Arc::clone(&self.waiting_bytes));
         let work = move || {
             let mut inspector = Inspector::new(context);
-            inspector.inspect_queue(&batches, &waiting_bytes)?;
+            inspector.inspect_queue(&blocks, &waiting_bytes)?;
             Ok(inspector)
         };
         Thread {
@@ -139,11 +116,9 @@ impl<'scope, 'env> Inspection<'scope, 'env> {
     }
 
     /// Waits for all threads. What is wrong with an object is the first thing to say, before what the reader says.
-    pub(super) fn finish(mut self) -> Result<Inspected, PackError> {
-        let rest = mem::take(&mut self.batch);
-        let own = self.own.inspect_all(&rest);
+    pub(super) fn finish(mut self, last: Option<Arc<Block>>) -> Result<Inspected, PackError> {
+        let mut result = last.map_or(Ok(()), |block| self.own.inspect_all(&block));
         let mut inspectors = vec![self.own];
-        let mut result = own;
         for Thread { queue, thread } in self.threads {
             drop(queue);
             match thread.join().unwrap_or(Err(PackError::Stopped)) {
@@ -170,6 +145,7 @@ impl Inspected {
 pub(super) struct Inspector<'a> {
     watch: &'a Watch,
     ids: Vec<(u32, ObjectId)>,
+    folders: Folders,
     links: Links<'a>,
 }
 
@@ -178,39 +154,47 @@ impl<'a> Inspector<'a> {
         Self {
             watch: context.watch,
             ids: Vec::new(),
-            links: Links::new(context.shallow),
+            folders: Folders::default(),
+            links: Links::new(context),
         }
     }
 
     fn inspect_queue(
         &mut self,
-        batches: &Receiver<Batch>,
+        blocks: &Receiver<Arc<Block>>,
         waiting_bytes: &AtomicUsize,
     ) -> Result<(), PackError> {
-        while let Ok(batch) = batches.recv() {
-            self.inspect_all(&batch)?;
-            waiting_bytes.fetch_sub(batch.bytes, Ordering::Relaxed);
+        while let Ok(block) = blocks.recv() {
+            self.inspect_all(&block)?;
+            waiting_bytes.fetch_sub(block.bytes(), Ordering::Relaxed);
         }
         Ok(())
     }
 
-    fn inspect_all(&mut self, batch: &Batch) -> Result<(), PackError> {
-        batch
-            .objects
-            .iter()
-            .try_for_each(|object| self.inspect(object).map(drop))
+    fn inspect_all(&mut self, block: &Block) -> Result<(), PackError> {
+        block
+            .objects()
+            .try_for_each(|(at, kind, bytes)| self.inspect(at, kind, bytes).map(drop))
     }
 
-    pub(super) fn inspect(&mut self, object: &Object) -> Result<ObjectId, PackError> {
+    pub(super) fn inspect(
+        &mut self,
+        at: u32,
+        kind: Kind,
+        bytes: &[u8],
+    ) -> Result<ObjectId, PackError> {
         if self.watch.stopped() {
             return Err(PackError::Stopped);
         }
-        let Object { at, kind, bytes } = object;
-        let id = compute_hash(HASH, *kind, bytes).map_err(|_| PackError::Collision)?;
-        self.ids.push((*at, id));
-        let before = self.links.count();
-        fsck::check(*kind, id, bytes, |link| self.links.add((id, *at), link))?;
-        self.watch.named(self.links.count() - before);
+        let id = compute_hash(HASH, kind, bytes).map_err(|_| PackError::Collision)?;
+        self.ids.push((at, id));
+        let link = |link| self.links.add((id, at), link);
+        if kind != Kind::Tree {
+            fsck::check(kind, id, bytes, link)?;
+        } else if !self.folders.know(bytes, link) {
+            fsck::check(kind, id, bytes, |link| self.links.add((id, at), link))?;
+            self.folders.put(bytes);
+        }
         Ok(id)
     }
 }

@@ -1,26 +1,30 @@
 //! What the objects of a pack name: collected while each of them is at hand, followed when all are known.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use gix_hash::ObjectId;
 use gix_object::Kind;
 
-use super::id_hash::IdHash;
+use super::inspect::Context;
 use crate::git::fsck::Link;
 
-/// Neighbouring versions of a tree name nearly the same: a small table of the last ids spares most of the large one.
+/// What was named a moment ago is not noted again.
 const LAST_BITS: u32 = 14;
+/// So many, and twins are looked for.
+const TIDY_AT: usize = 1 << 18;
 
-/// Each object once, as each kind that it was named as, with one of those that named it.
+/// Each object, as each kind that it was named as, with one of those that named it.
 pub(super) struct Links<'a> {
-    /// Commits of which the client has no parents.
-    shallow: &'a HashSet<ObjectId>,
-    named: HashMap<Named, u32, IdHash>,
+    context: Context<'a>,
+    named: Vec<(Named, u32)>,
     last: Vec<Option<Named>>,
     /// Parents that may be missing, with the commit that names them.
     parents: Vec<(ObjectId, ObjectId)>,
     /// `.gitmodules`.
     modules: HashSet<ObjectId>,
+    tidy_at: usize,
+    /// What the watch knows of.
+    counted: usize,
 }
 
 /// `None`: a tag may name anything.
@@ -29,25 +33,22 @@ type Named = (ObjectId, Option<Kind>);
 /// What has to be followed, of all who collected.
 #[derive(Default)]
 pub(super) struct Collected {
-    pub(super) named: Vec<HashMap<Named, u32, IdHash>>,
+    pub(super) named: Vec<Vec<(Named, u32)>>,
     pub(super) parents: Vec<(ObjectId, ObjectId)>,
     pub(super) modules: HashSet<ObjectId>,
 }
 
 impl<'a> Links<'a> {
-    pub(super) fn new(shallow: &'a HashSet<ObjectId>) -> Self {
+    pub(super) fn new(context: Context<'a>) -> Self {
         Self {
-            shallow,
-            named: HashMap::default(),
+            context,
+            named: Vec::new(),
             last: Vec::new(),
             parents: Vec::new(),
             modules: HashSet::new(),
+            tidy_at: TIDY_AT,
+            counted: 0,
         }
-    }
-
-    /// How many this remembers.
-    pub(super) fn count(&self) -> usize {
-        self.named.len() + self.parents.len()
     }
 
     /// `by`: the object that names it, and its place in the pack.
@@ -55,7 +56,7 @@ impl<'a> Links<'a> {
         if link.modules {
             self.modules.insert(link.id);
         }
-        if link.parent && self.shallow.contains(&id) {
+        if link.parent && self.context.shallow.contains(&id) {
             self.parents.push((link.id, id));
             return;
         }
@@ -66,8 +67,25 @@ impl<'a> Links<'a> {
         let last = &mut self.last[slot(&link.id)];
         if *last != Some(named) {
             *last = Some(named);
-            self.named.entry(named).or_insert(by);
+            self.named.push((named, by));
         }
+        if self.len() >= self.tidy_at {
+            self.tidy();
+        }
+    }
+
+    /// Leaves each once, and has the watch know how many they are.
+    fn tidy(&mut self) {
+        self.named.sort_unstable();
+        self.named.dedup_by_key(|(named, _)| *named);
+        let len = self.len();
+        self.tidy_at = TIDY_AT.max(2 * len);
+        self.context.watch.named(len.saturating_sub(self.counted));
+        self.counted = len;
+    }
+
+    fn len(&self) -> usize {
+        self.named.len() + self.parents.len() + self.modules.len()
     }
 }
 
@@ -82,4 +100,64 @@ impl Collected {
 fn slot(id: &ObjectId) -> usize {
     let bytes = id.as_slice();
     (usize::from(bytes[0]) << 8 | usize::from(bytes[1])) & ((1 << LAST_BITS) - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::git::{Limits, watch::Watch};
+
+    fn id(n: usize) -> ObjectId {
+        let mut id = [7; 20];
+        id[..8].copy_from_slice(&n.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes());
+        ObjectId::Sha1(id)
+    }
+
+    fn blob(n: usize) -> Link {
+        Link {
+            id: id(n),
+            kind: Some(Kind::Blob),
+            parent: false,
+            modules: false,
+        }
+    }
+
+    #[test]
+    fn what_is_named_again_and_again_is_noted_once() {
+        let (watch, shallow) = (Watch::new(Limits::default()), HashSet::new());
+        let mut links = Links::new(Context {
+            shallow: &shallow,
+            watch: &watch,
+        });
+        let many: Vec<Link> = (0..50_000).map(blob).collect();
+        for round in 0..12 {
+            for link in &many {
+                links.add((id(0), round), *link);
+            }
+        }
+        assert!(links.named.len() <= TIDY_AT.max(2 * many.len()));
+        links.tidy();
+        assert_eq!(links.named.len(), many.len());
+        assert!(!watch.stopped());
+    }
+
+    #[test]
+    fn who_names_without_end_is_stopped() {
+        let limits = Limits {
+            objects: 50_000,
+            ..Limits::default()
+        };
+        let (watch, shallow) = (Watch::new(limits), HashSet::new());
+        let mut links = Links::new(Context {
+            shallow: &shallow,
+            watch: &watch,
+        });
+        let mut named = 0;
+        while !watch.stopped() {
+            links.add((id(0), 0), blob(named));
+            named += 1;
+            assert!(named <= 2_000_000, "without end");
+        }
+        assert!(named > 400_000);
+    }
 }

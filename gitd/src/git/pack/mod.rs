@@ -25,9 +25,12 @@ use self::{
 };
 use super::{fsck::FsckError, quarantine::PackFiles, watch::Watch};
 
+mod block;
 mod connect;
 mod delta;
+mod entries;
 mod entry;
+mod folders;
 mod id_hash;
 mod index;
 mod inflate;
@@ -196,8 +199,8 @@ fn read_all(
 ) -> Result<Inspected, PackError> {
     thread::scope(|scope| {
         let mut inspection = Inspection::new(scope, context);
-        let read = (0..objects).try_for_each(|_| unpacker.entry(source, &mut inspection));
-        match (inspection.finish(), read) {
+        let read = unpacker.entries(objects, source, &mut inspection);
+        match (inspection.finish(unpacker.last_block()), read) {
             // Whoever found something wrong has stopped the others.
             (Err(PackError::Stopped), Err(error)) | (Err(error), _) | (Ok(_), Err(error)) => {
                 Err(error)

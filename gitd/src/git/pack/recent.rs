@@ -16,7 +16,7 @@ pub(super) struct Recent {
 }
 
 struct Kept {
-    bytes: Arc<Vec<u8>>,
+    bytes: Arc<[u8]>,
     used: bool,
 }
 
@@ -30,20 +30,20 @@ impl Recent {
         }
     }
 
-    pub(super) fn get(&mut self, name: Base) -> Option<Arc<Vec<u8>>> {
+    pub(super) fn get(&mut self, name: Base) -> Option<Arc<[u8]>> {
         let kept = self.objects.get_mut(&name)?;
         kept.used = true;
         Some(Arc::clone(&kept.bytes))
     }
 
     /// The newest object always stays, whatever its size: a chain of large ones needs each only once.
-    pub(super) fn put(&mut self, name: Base, bytes: &Arc<Vec<u8>>) {
+    pub(super) fn put(&mut self, name: Base, bytes: &Arc<[u8]>) {
         let kept = Kept {
             bytes: Arc::clone(bytes),
             used: false,
         };
         if self.objects.insert(name, kept).is_none() {
-            self.bytes += bytes.capacity();
+            self.bytes += bytes.len();
             self.order.push_back(name);
         }
         while self.bytes > self.bytes_max && self.order.len() > 1 {
@@ -61,7 +61,7 @@ impl Recent {
                 self.order.push_back(name);
             }
             Some(kept) => {
-                self.bytes -= kept.bytes.capacity();
+                self.bytes -= kept.bytes.len();
                 self.objects.remove(&name);
             }
             None => {}
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     fn put(recent: &mut Recent, name: u32, size: usize) {
-        recent.put(Base::Entry(name), &Arc::new(vec![0; size]));
+        recent.put(Base::Entry(name), &Arc::from(vec![0; size]));
     }
 
     fn names(recent: &mut Recent) -> Vec<u32> {

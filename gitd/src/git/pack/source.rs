@@ -7,7 +7,7 @@ use std::{
     mem,
 };
 
-use flate2::Crc;
+use crc32fast::Hasher as Crc;
 use gix_hash::{Hasher, ObjectId};
 
 use super::{HEADER, PackError};
@@ -74,7 +74,7 @@ impl<I: Read> Source<I> {
     /// The checksum of all bytes since `begin_entry`.
     pub(super) fn end_entry(&mut self) -> u32 {
         self.sum();
-        self.crc.sum()
+        self.crc.clone().finalize()
     }
 
     /// The file, with everything that was consumed.

@@ -1,5 +1,7 @@
 //! The objects of a pack in the order of their ids.
 
+use std::cmp::Ordering;
+
 use gix_hash::ObjectId;
 
 use super::PackError;
@@ -27,30 +29,40 @@ impl Table {
         }
     }
 
-    fn sorted(mut rows: Vec<(ObjectId, u32)>) -> Self {
-        rows.sort_unstable_by(|a, b| head(&a.0).cmp(&head(&b.0)).then_with(|| a.cmp(b)));
+    /// They are spread evenly: put where the first bits say, each is nearly at its place.
+    fn sorted(rows: Vec<(ObjectId, u32)>) -> Self {
         let bits = rows.len().max(1).ilog2().min(FIRST_BITS_MAX);
         let shift = u64::BITS - bits;
-        let first = |row: &(ObjectId, u32)| head(&row.0).checked_shr(shift).unwrap_or(0);
-        let mut starts = Vec::with_capacity((1 << bits) + 1);
-        for at in 0..1 << bits {
-            let from = starts.last().map_or(0, |start| *start as usize);
-            let before = rows[from..].iter().take_while(|row| first(row) < at);
-            starts.push((from + before.count()) as u32);
+        let mut starts = vec![0; (1 << bits) + 1];
+        for (id, _) in &rows {
+            starts[first(id, shift) + 1] += 1;
         }
-        starts.push(rows.len() as u32);
+        for at in 1..starts.len() {
+            starts[at] += starts[at - 1];
+        }
+        let mut free = starts.clone();
+        let mut sorted = rows.clone();
+        for row in rows {
+            let at = &mut free[first(&row.0, shift)];
+            sorted[*at as usize] = row;
+            *at += 1;
+        }
+        for bounds in starts.windows(2) {
+            let rows = &mut sorted[bounds[0] as usize..bounds[1] as usize];
+            rows.sort_unstable_by(|a, b| order(&a.0, &b.0));
+        }
         Self {
-            rows,
+            rows: sorted,
             starts,
             shift,
         }
     }
 
     pub(super) fn find(&self, id: &ObjectId) -> Option<u32> {
-        let first = head(id).checked_shr(self.shift).unwrap_or(0) as usize;
+        let first = first(id, self.shift);
         let (&from, &to) = self.starts.get(first).zip(self.starts.get(first + 1))?;
         let rows = &self.rows[from as usize..to as usize];
-        let row = rows.binary_search_by_key(id, |row| row.0).ok()?;
+        let row = rows.binary_search_by(|row| order(&row.0, id)).ok()?;
         Some(rows[row].1)
     }
 
@@ -72,6 +84,14 @@ impl Table {
             *self = Self::sorted(rows);
         }
     }
+}
+
+fn first(id: &ObjectId, shift: u32) -> usize {
+    head(id).checked_shr(shift).unwrap_or(0) as usize
+}
+
+fn order(a: &ObjectId, b: &ObjectId) -> Ordering {
+    head(a).cmp(&head(b)).then_with(|| a.cmp(b))
 }
 
 /// The first eight bytes: they nearly always decide an order.

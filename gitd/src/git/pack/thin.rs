@@ -6,7 +6,7 @@ use std::{
     os::unix::fs::FileExt,
 };
 
-use flate2::{Compression, Crc, write::ZlibEncoder};
+use flate2::{Compression, write::ZlibEncoder};
 use gix_hash::ObjectId;
 
 use super::{PackError, entry, table::Table, unpack::Unpacker};
@@ -38,9 +38,10 @@ pub(super) fn complete(
         let base = unpacker.outsiders()[outside as usize];
         let entry = encode(base.kind, &bytes).map_err(PackError::Io)?;
         file.write_all(&entry).map_err(PackError::Io)?;
-        let mut crc = Crc::new();
-        crc.update(&entry);
-        added.push((base.id, unpacker.push(end, crc.sum(), base.kind)));
+        added.push((
+            base.id,
+            unpacker.push(end, crc32fast::hash(&entry), base.kind),
+        ));
         end += entry.len() as u64;
     }
     let grown = !added.is_empty();

@@ -4,6 +4,7 @@ use std::{
     collections::HashMap,
     fs::File,
     io::{self, BufReader, Read},
+    mem,
     os::unix::fs::FileExt,
     sync::Arc,
 };
@@ -12,43 +13,41 @@ use gix_hash::ObjectId;
 use gix_object::{Find, Kind};
 
 use super::{
-    Base, PackError, Problem, delta,
+    Base, PackError, Problem,
+    block::{Block, Blocks},
+    delta,
+    entries::{Entries, Entry},
     entry::{self, Form},
     id_hash::IdHash,
     index::Row,
     inflate::Inflater,
-    inspect::{Inspection, Inspector, Object},
+    inspect::{Inspection, Inspector},
     recent::Recent,
     source::Source,
     table::Table,
 };
 use crate::git::watch::Watch;
 
-/// Bases at hand. git keeps 96 MiB.
+/// Bases at hand: all as they come, and files for longer. git keeps 96 MiB.
+const BLOCKS_BYTES: usize = 8 << 20;
 const RECENT_BYTES: usize = 48 << 20;
-/// git builds no deltas upon smaller objects. Who does finds them in the file.
-const BASE_BYTES_MIN: usize = 50;
 const REREAD_BUFFER: u64 = 64 << 10;
+/// Room that is kept from one object to the next.
+const SCRATCH_BYTES: usize = 1 << 20;
 
 pub(super) struct Unpacker<'a> {
     old: &'a gix_odb::Handle,
     watch: &'a Watch,
-    entries: Vec<Entry>,
+    entries: Entries,
     outside: Vec<Outside>,
     outside_at: HashMap<ObjectId, u32, IdHash>,
+    blocks: Blocks,
+    /// Bases that are not of a block.
     recent: Recent,
     inflater: Inflater,
+    inflated: Vec<u8>,
+    applied: Vec<u8>,
     waiting: Waiting,
-}
-
-#[derive(Clone, Copy)]
-struct Entry {
-    offset: u64,
-    crc: u32,
-    /// `None`: a delta whose base is not known yet.
-    kind: Option<Kind>,
-    base: Option<Base>,
-    depth: u16,
 }
 
 /// A base that is in the repository. The client counts on that: its pack is thin.
@@ -70,27 +69,54 @@ impl<'a> Unpacker<'a> {
         Self {
             old,
             watch,
-            entries: Vec::new(),
+            entries: Entries::default(),
             outside: Vec::new(),
             outside_at: HashMap::default(),
+            blocks: Blocks::default(),
             recent: Recent::new(RECENT_BYTES),
             inflater: Inflater::new(),
+            inflated: Vec::new(),
+            applied: Vec::new(),
             waiting: Waiting::default(),
         }
     }
 
-    /// Reads the next entry and hands the object on, unless it has to wait for its base.
-    pub(super) fn entry(
+    /// Reads the next entries, and hands the objects on that need not wait for their bases.
+    pub(super) fn entries(
         &mut self,
+        count: u32,
         source: &mut Source<impl Read>,
         inspection: &mut Inspection<'_, '_>,
     ) -> Result<(), PackError> {
-        let offset = source.offset();
-        let object = self.next_object(source).map_err(PackError::entry(offset))?;
-        object.map_or(Ok(()), |object| inspection.add(object))
+        for _ in 0..count {
+            let offset = source.offset();
+            let full = self.entry(source).map_err(PackError::entry(offset))?;
+            if let Some(block) = full {
+                inspection.add(block)?;
+                self.forget();
+            }
+        }
+        Ok(())
     }
 
-    fn next_object(&mut self, source: &mut Source<impl Read>) -> Result<Option<Object>, Problem> {
+    /// Gives up what is oldest, but for files: commit by commit, the same folder changes again soon, the same file later.
+    fn forget(&mut self) {
+        while let Some(block) = self.blocks.oldest_beyond(BLOCKS_BYTES) {
+            let files = block.objects().filter(|(_, kind, _)| *kind == Kind::Blob);
+            for (at, _, bytes) in files {
+                self.recent.put(Base::Entry(at), &Arc::from(bytes));
+            }
+            self.blocks.reuse(block);
+        }
+    }
+
+    /// The objects of the last block.
+    pub(super) fn last_block(&mut self) -> Option<Arc<Block>> {
+        self.blocks.close()
+    }
+
+    /// Returns a block of objects when it is full.
+    fn entry(&mut self, source: &mut Source<impl Read>) -> Result<Option<Arc<Block>>, Problem> {
         let offset = source.offset();
         source.begin_entry();
         let header = entry::read(source)?;
@@ -99,9 +125,8 @@ impl<'a> Unpacker<'a> {
             // git writes no delta larger than half of its result.
             _ => self.watch.limits().object_bytes / 2,
         };
-        let bytes = self.inflate(source, header.size, bytes_max)?;
-        let at = self.entries.len() as u32;
-        self.entries.push(Entry {
+        self.inflate(source, header.size, bytes_max)?;
+        let at = self.entries.push(Entry {
             offset,
             crc: source.end_entry(),
             kind: None,
@@ -109,11 +134,14 @@ impl<'a> Unpacker<'a> {
             depth: 0,
         });
         let base = match header.form {
-            Form::Whole(kind) => return Ok(Some(self.whole(at, kind, bytes))),
+            Form::Whole(kind) => {
+                self.entries[at].kind = Some(kind);
+                return Ok(self.blocks.push(at, kind, &mut self.inflated));
+            }
             Form::OffsetDelta(distance) => Some(self.starting_at(offset, distance)?),
             Form::IdDelta(id) => self.outside(id)?,
         };
-        self.entries[at as usize].base = base;
+        self.entries[at].base = base;
         match base {
             None => {
                 if let Form::IdDelta(id) = header.form {
@@ -121,16 +149,14 @@ impl<'a> Unpacker<'a> {
                 }
                 Ok(None)
             }
-            Some(Base::Entry(of)) if self.entries[of as usize].kind.is_none() => {
+            Some(Base::Entry(of)) if self.entries[of].kind.is_none() => {
                 self.waiting.for_entry.entry(of).or_default().push(at);
                 Ok(None)
             }
             Some(base) => {
-                let of = match self.recent.get(base) {
-                    Some(bytes) => bytes,
-                    None => self.rebuild(base, source.file()?)?,
-                };
-                self.upon(at, base, &of, &bytes).map(Some)
+                let kind = self.kind_upon(at, base)?;
+                self.apply_upon(base, source)?;
+                Ok(self.blocks.push(at, kind, &mut self.applied))
             }
         }
     }
@@ -151,11 +177,11 @@ impl<'a> Unpacker<'a> {
         }
         // The last that became ready is the first to go on: its base was used a moment ago.
         while let Some(at) = ready.pop() {
-            let offset = self.entries[at as usize].offset;
-            let object = self
+            let offset = self.entries[at].offset;
+            let (kind, bytes) = self
                 .settle_one(at, file)
                 .map_err(PackError::entry(offset))?;
-            let id = inspector.inspect(&object)?;
+            let id = inspector.inspect(at, kind, &bytes)?;
             self.wake(at, &id, &mut ready);
         }
         match self.waiting.for_id.keys().min() {
@@ -167,31 +193,27 @@ impl<'a> Unpacker<'a> {
     fn wake(&mut self, at: u32, id: &ObjectId, ready: &mut Vec<u32>) {
         ready.extend(self.waiting.for_entry.remove(&at).into_iter().flatten());
         for child in self.waiting.for_id.remove(id).into_iter().flatten() {
-            self.entries[child as usize].base = Some(Base::Entry(at));
+            self.entries[child].base = Some(Base::Entry(at));
             ready.push(child);
         }
     }
 
-    fn settle_one(&mut self, at: u32, file: &File) -> Result<Object, Problem> {
-        let base = self.entries[at as usize].base.ok_or(Problem::NoBase)?;
+    /// The same again, for one that waited.
+    fn settle_one(&mut self, at: u32, file: &File) -> Result<(Kind, Arc<[u8]>), Problem> {
+        let base = self.entries[at].base.ok_or(Problem::NoBase)?;
+        let kind = self.kind_upon(at, base)?;
         let of = self.rebuild(base, file)?;
-        let bytes = self.reread(at, file)?;
-        self.upon(at, base, &of, &bytes)
+        self.reread(at, file)?;
+        self.apply(&of)?;
+        let bytes = self.keep(Base::Entry(at));
+        Ok((kind, bytes))
     }
 
-    fn whole(&mut self, at: u32, kind: Kind, bytes: Vec<u8>) -> Object {
-        let bytes = Arc::new(bytes);
-        self.entries[at as usize].kind = Some(kind);
-        if bytes.len() >= BASE_BYTES_MIN {
-            self.recent.put(Base::Entry(at), &bytes);
-        }
-        Object { at, kind, bytes }
-    }
-
-    fn upon(&mut self, at: u32, base: Base, of: &[u8], delta: &[u8]) -> Result<Object, Problem> {
+    /// A delta is of the kind of its base, and one deeper.
+    fn kind_upon(&mut self, at: u32, base: Base) -> Result<Kind, Problem> {
         let (kind, depth) = match base {
             Base::Entry(of) => {
-                let of = &self.entries[of as usize];
+                let of = &self.entries[of];
                 (of.kind.ok_or(Problem::NoBase)?, of.depth)
             }
             Base::Outside(of) => (self.outside[of as usize].kind, 0),
@@ -200,15 +222,39 @@ impl<'a> Unpacker<'a> {
         if depth >= depth_max {
             return Err(Problem::Depth(depth_max));
         }
-        self.entries[at as usize].depth = depth + 1;
-        let bytes = self.apply(of, delta)?;
-        Ok(self.whole(at, kind, bytes))
+        let entry = &mut self.entries[at];
+        (entry.kind, entry.depth) = (Some(kind), depth + 1);
+        Ok(kind)
     }
 
-    fn apply(&self, base: &[u8], delta: &[u8]) -> Result<Vec<u8>, Problem> {
-        let bytes = delta::apply(base, delta, self.watch.limits().object_bytes)?;
-        spend(self.watch, bytes.len())?;
-        Ok(bytes)
+    /// The delta that was inflated last, upon a base that is at hand or in the file of the source.
+    fn apply_upon(&mut self, base: Base, source: &mut Source<impl Read>) -> Result<(), Problem> {
+        if let Base::Entry(of) = base
+            && let Some(of) = self.blocks.find(of)
+        {
+            return apply(self.watch, of, &self.inflated, &mut self.applied);
+        }
+        let of = match self.recent.get(base) {
+            Some(of) => of,
+            None => {
+                let delta = mem::take(&mut self.inflated);
+                let of = self.rebuild(base, source.file()?)?;
+                self.inflated = delta;
+                of
+            }
+        };
+        self.apply(&of)
+    }
+
+    fn apply(&mut self, base: &[u8]) -> Result<(), Problem> {
+        apply(self.watch, base, &self.inflated, &mut self.applied)
+    }
+
+    /// What was applied last, as a base of others.
+    fn keep(&mut self, name: Base) -> Arc<[u8]> {
+        let bytes = Arc::from(self.applied.as_slice());
+        self.recent.put(name, &bytes);
+        bytes
     }
 
     fn inflate(
@@ -216,21 +262,19 @@ impl<'a> Unpacker<'a> {
         input: &mut impl io::BufRead,
         size: u64,
         bytes_max: usize,
-    ) -> Result<Vec<u8>, Problem> {
+    ) -> Result<(), Problem> {
         let fits = usize::try_from(size).ok().filter(|size| *size <= bytes_max);
         let fits = fits.ok_or(Problem::TooLarge { size, bytes_max })?;
-        let watch = self.watch;
+        let (watch, out) = (self.watch, &mut self.inflated);
+        out.shrink_to(SCRATCH_BYTES);
         self.inflater
-            .inflate(input, fits, |bytes| spend(watch, bytes))
+            .inflate(input, fits, out, |bytes| spend(watch, bytes))
     }
 
     fn starting_at(&self, offset: u64, distance: u64) -> Result<Base, Problem> {
-        let start = offset.checked_sub(distance).ok_or(Problem::NoBase)?;
-        // The entry itself is the last: no delta is its own base.
-        let earlier = &self.entries[..self.entries.len() - 1];
-        let at = earlier.binary_search_by_key(&start, |entry| entry.offset);
-        at.map(|at| Base::Entry(at as u32))
-            .map_err(|_| Problem::NoBase)
+        let start = offset.checked_sub(distance).filter(|start| *start < offset);
+        let at = start.and_then(|start| self.entries.starting_at(start));
+        at.map(Base::Entry).ok_or(Problem::NoBase)
     }
 
     /// The object of the repository, if it is there.
@@ -248,45 +292,57 @@ impl<'a> Unpacker<'a> {
         self.outside.push(Outside { id, kind });
         self.outside_at.insert(id, at);
         spend(self.watch, bytes.len())?;
-        self.recent.put(base, &Arc::new(bytes));
+        self.recent.put(base, &Arc::from(bytes));
         Ok(Some(base))
     }
 
     /// An object that may be forgotten, by what is left of its chain of deltas.
-    pub(super) fn rebuild(&mut self, base: Base, file: &File) -> Result<Arc<Vec<u8>>, Problem> {
+    pub(super) fn rebuild(&mut self, base: Base, file: &File) -> Result<Arc<[u8]>, Problem> {
         let mut chain = Vec::new();
         let mut at = base;
         let mut bytes = loop {
-            if let Some(bytes) = self.recent.get(at) {
+            if let Some(bytes) = self.at_hand(at) {
                 break bytes;
             }
             let base = match at {
                 Base::Outside(_) => None,
-                Base::Entry(entry) => self.entries[entry as usize].base,
+                Base::Entry(entry) => self.entries[entry].base,
             };
             match (base, at) {
                 (Some(base), Base::Entry(entry)) => {
                     chain.push(entry);
                     at = base;
                 }
-                (_, Base::Entry(entry)) => break Arc::new(self.reread(entry, file)?),
-                (_, Base::Outside(outside)) => break Arc::new(self.outside_bytes(outside)?),
+                (_, Base::Entry(entry)) => {
+                    self.reread(entry, file)?;
+                    break Arc::from(self.inflated.as_slice());
+                }
+                (_, Base::Outside(outside)) => break Arc::from(self.outside_bytes(outside)?),
             }
         };
         self.recent.put(at, &bytes);
         while let Some(entry) = chain.pop() {
-            let delta = self.reread(entry, file)?;
-            bytes = Arc::new(self.apply(&bytes, &delta)?);
-            self.recent.put(Base::Entry(entry), &bytes);
+            self.reread(entry, file)?;
+            self.apply(&bytes)?;
+            bytes = self.keep(Base::Entry(entry));
         }
         Ok(bytes)
     }
 
-    /// What an entry holds, from the file.
-    fn reread(&mut self, at: u32, file: &File) -> Result<Vec<u8>, Problem> {
-        let offset = self.entries[at as usize].offset;
-        let end = self.entries.get(at as usize + 1);
-        let length = end.map_or(REREAD_BUFFER, |next| next.offset - offset);
+    fn at_hand(&mut self, base: Base) -> Option<Arc<[u8]>> {
+        let of_block = match base {
+            Base::Entry(entry) => self.blocks.find(entry),
+            Base::Outside(_) => None,
+        };
+        let copied = of_block.map(Arc::from);
+        copied.or_else(|| self.recent.get(base))
+    }
+
+    /// Inflates what an entry holds, from the file.
+    fn reread(&mut self, at: u32, file: &File) -> Result<(), Problem> {
+        let offset = self.entries[at].offset;
+        let end = self.entries.end(at);
+        let length = end.map_or(REREAD_BUFFER, |end| end - offset);
         let input = At { file, offset };
         let mut input = BufReader::with_capacity(length.min(REREAD_BUFFER) as usize, input);
         let header = entry::read(&mut input)?;
@@ -306,7 +362,7 @@ impl<'a> Unpacker<'a> {
     }
 
     pub(super) fn kind(&self, at: u32) -> Option<Kind> {
-        self.entries[at as usize].kind
+        self.entries[at].kind
     }
 
     pub(super) fn kinds(&self) -> Vec<Option<Kind>> {
@@ -314,7 +370,7 @@ impl<'a> Unpacker<'a> {
     }
 
     pub(super) fn offset(&self, at: u32) -> u64 {
-        self.entries[at as usize].offset
+        self.entries[at].offset
     }
 
     pub(super) fn outsiders(&self) -> &[Outside] {
@@ -329,13 +385,12 @@ impl<'a> Unpacker<'a> {
             kind: Some(kind),
             base: None,
             depth: 0,
-        });
-        self.entries.len() as u32 - 1
+        })
     }
 
     pub(super) fn rows(&self, table: &Table) -> impl Iterator<Item = Row> + Clone {
         table.rows().map(|(id, at)| {
-            let Entry { offset, crc, .. } = self.entries[at as usize];
+            let Entry { offset, crc, .. } = self.entries[at];
             Row { id, crc, offset }
         })
     }
@@ -351,13 +406,13 @@ impl<'a> Unpacker<'a> {
         if inside.iter().all(Option::is_none) {
             return Ok(());
         }
-        let base = |at: u32| match self.entries[at as usize].base? {
+        let base = |at: u32| match self.entries[at].base? {
             Base::Entry(base) => Some(base),
             Base::Outside(base) => inside[base as usize],
         };
         // The walk, counted from 1, in which each entry was met first.
-        let mut met = vec![0; self.entries.len()];
-        for (walk, start) in (1..).zip(0..self.entries.len() as u32) {
+        let mut met = vec![0; self.entries.len() as usize];
+        for (walk, start) in (1..).zip(0..self.entries.len()) {
             let mut next = Some(start);
             while let Some(at) = next {
                 match met[at as usize] {
@@ -373,6 +428,12 @@ impl<'a> Unpacker<'a> {
         }
         Ok(())
     }
+}
+
+fn apply(watch: &Watch, base: &[u8], delta: &[u8], out: &mut Vec<u8>) -> Result<(), Problem> {
+    out.shrink_to(SCRATCH_BYTES);
+    delta::apply(base, delta, watch.limits().object_bytes, out)?;
+    spend(watch, out.len())
 }
 
 fn spend(watch: &Watch, bytes: usize) -> Result<(), Problem> {
