@@ -209,11 +209,11 @@ impl Running {
     /// The commit's tree as files, on the store's file system.
     async fn checkout(&self) -> Result<PathBuf, Failure> {
         let (repo, commit) = (self.deploy.order.repo.clone(), self.deploy.order.commit);
-        let ctx = Arc::clone(&self.ctx);
+        let (ctx, cancel) = (Arc::clone(&self.ctx), self.deploy.cancel.flag());
         blocking(move || {
             ctx.failed_builds.make_room();
             let scratch = ctx.builder.store.scratch()?;
-            repo.export(commit, scratch.path())?;
+            repo.export(commit, scratch.path(), &cancel)?;
             Ok(scratch.keep())
         })
         .await

@@ -1,6 +1,6 @@
 //! `run`: a one-off process of the current release, with the caller's terminal or streams, and its exit status.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use release::{AppName, RunOptions};
@@ -63,6 +63,7 @@ impl Run {
     /// The exit status is the command's own; 128 + n when signal n ended it, as a shell says it.
     pub(super) async fn run(self, env: &mut Env<'_>) -> Result<u8, Failure> {
         let mut options = self.options.read()?;
+        let time_max = options.time_max;
         options.terminal = terminal_env(&env.io, self.no_tty);
         let (attachment, stdio) = Attachment::new(&env.io, self.no_tty).map_err(Failure::ours)?;
         let (name, process) = env
@@ -71,12 +72,17 @@ impl Run {
             .run(&self.app, self.command, options, stdio)
             .await?;
         tracing::debug!(app = %self.app, %name, user = %env.caller.user, "one-off process started");
+        let started = Instant::now();
         let exit = attachment
             .follow(env, process)
             .await
             .map_err(Failure::ours)?;
         if exit.out_of_memory {
             env.narrate(" !     The process was killed: it went over its memory limit.")
+                .await;
+        }
+        if time_max.is_some_and(|time| started.elapsed() >= time) {
+            env.narrate(" !     The process was ended: its time limit is over.")
                 .await;
         }
         Ok(status(&exit))

@@ -50,6 +50,7 @@ impl Failure {
         matches!(
             self,
             Self::Cancelled
+                | Self::Export(ExportError::Stopped)
                 | Self::Build(BuildError::Cancelled)
                 | Self::Deploy(DeployError::Cancelled)
         )

@@ -10,6 +10,7 @@ use std::{
         fs::{OpenOptionsExt, PermissionsExt, symlink},
     },
     path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 use gix_hash::ObjectId;
@@ -19,13 +20,16 @@ use super::{
     Repo, RepoError,
     fsck::{self, FsckError},
     tree::{self, Mode},
+    tree_count,
 };
 
-const ENTRIES_MAX: usize = 1_000_000;
+const ENTRIES_MAX: u64 = 1_000_000;
 const BYTES_MAX: u64 = 4 << 30;
-const DEPTH_MAX: usize = 128;
+pub(super) const DEPTH_MAX: usize = 128;
 /// PATH_MAX of Linux.
 const PATH_MAX: usize = 4096;
+/// Bytes of such a path in its error; it is escaped, so that there is a character in each.
+const PATH_SHOWN: usize = 100;
 /// The largest target of a symbolic link that Linux takes.
 const LINK_MAX: usize = 4095;
 const FILE_MODE: u32 = 0o644;
@@ -48,8 +52,8 @@ pub enum ExportError {
     Submodule(String),
     #[error("`{0}` is stored in Git LFS; LFS is not supported, store the file itself")]
     Lfs(String),
-    #[error("the tree has more than {ENTRIES_MAX} entries")]
-    TooManyEntries,
+    #[error("the tree has {0} entries, more than {ENTRIES_MAX}")]
+    TooManyEntries(u64),
     #[error("the tree has more than {} MiB", BYTES_MAX >> 20)]
     TooLarge,
     #[error("the path `{0}` is too long or too deep")]
@@ -65,6 +69,8 @@ pub enum ExportError {
     },
     #[error(transparent)]
     Repo(#[from] RepoError),
+    #[error("stopped")]
+    Stopped,
     #[error("`{path}` cannot be written")]
     Write { path: String, source: io::Error },
 }
@@ -73,8 +79,13 @@ impl Repo {
     /// Writes the commit's tree into the directory, which must be there and empty. Blocking.
     ///
     /// Symbolic links are written as they are and never followed: every file and folder is created, none is opened. Modes
-    /// are 644 or 755, whatever the process's umask.
-    pub fn export(&self, commit: ObjectId, directory: &Path) -> Result<ExportSummary, ExportError> {
+    /// are 644 or 755, whatever the process's umask. `stop`: looked at before each file.
+    pub fn export(
+        &self,
+        commit: ObjectId,
+        directory: &Path,
+        stop: &AtomicBool,
+    ) -> Result<ExportSummary, ExportError> {
         let objects = self.objects()?;
         let mut buffer = Vec::new();
         let tree = objects
@@ -84,10 +95,14 @@ impl Repo {
                 source: e.into(),
             })?
             .tree();
+        let entries = tree_count::entries(&objects, tree)?;
+        if entries > ENTRIES_MAX {
+            return Err(ExportError::TooManyEntries(entries));
+        }
         let mut export = Export {
             objects: &objects,
             root: directory,
-            entries: 0,
+            stop,
             summary: ExportSummary::default(),
             buffer: Vec::new(),
         };
@@ -99,7 +114,7 @@ impl Repo {
 struct Export<'a> {
     objects: &'a gix_odb::Handle,
     root: &'a Path,
-    entries: usize,
+    stop: &'a AtomicBool,
     summary: ExportSummary,
     buffer: Vec<u8>,
 }
@@ -109,13 +124,13 @@ impl Export<'_> {
         let mut pending = vec![(root, PathBuf::new(), 0)];
         let mut buffer = Vec::new();
         while let Some((id, folder, depth)) = pending.pop() {
-            let data = self.object(id, Kind::Tree, &mut buffer)?;
+            let data = read(self.objects, id, Kind::Tree, &mut buffer)?;
             // Trees were checked when they were pushed; names are checked again where they are used.
             fsck::check(Kind::Tree, id, data, |_| {})?;
             for entry in tree::entries(data) {
                 let entry = entry.map_err(|problem| FsckError::Tree { id, problem })?;
                 let path = folder.join(OsStr::from_bytes(entry.name));
-                self.count(&path, depth)?;
+                self.check(&path, depth)?;
                 match entry.mode {
                     Mode::Tree => {
                         self.folder(&path)?;
@@ -131,14 +146,13 @@ impl Export<'_> {
         Ok(())
     }
 
-    fn count(&mut self, path: &Path, depth: usize) -> Result<(), ExportError> {
-        self.entries += 1;
-        if self.entries > ENTRIES_MAX {
-            return Err(ExportError::TooManyEntries);
+    fn check(&self, path: &Path, depth: usize) -> Result<(), ExportError> {
+        if self.stop.load(Ordering::Relaxed) {
+            return Err(ExportError::Stopped);
         }
         let length = self.root.as_os_str().len() + 1 + path.as_os_str().len();
         if length >= PATH_MAX || depth >= DEPTH_MAX {
-            return Err(ExportError::Path(shown(path)));
+            return Err(path_error(path));
         }
         Ok(())
     }
@@ -181,7 +195,7 @@ impl Export<'_> {
     }
 
     fn blob<'b>(&mut self, id: ObjectId, buffer: &'b mut Vec<u8>) -> Result<&'b [u8], ExportError> {
-        let data = self.object(id, Kind::Blob, buffer)?;
+        let data = read(self.objects, id, Kind::Blob, buffer)?;
         self.summary.files += 1;
         self.summary.bytes += data.len() as u64;
         if self.summary.bytes > BYTES_MAX {
@@ -189,25 +203,31 @@ impl Export<'_> {
         }
         Ok(data)
     }
+}
 
-    fn object<'b>(
-        &self,
-        id: ObjectId,
-        kind: Kind,
-        buffer: &'b mut Vec<u8>,
-    ) -> Result<&'b [u8], ExportError> {
-        let error = |source| ExportError::Object { id, source };
-        match self
-            .objects
-            .try_find(&id, buffer)
-            .map_err(|e| error(e.into()))?
-        {
-            Some(object) if object.kind == kind => Ok(object.data),
-            Some(object) => Err(error(
-                format!("it is a {}, not a {kind}", object.kind).into(),
-            )),
-            None => Err(error("it is missing".into())),
-        }
+/// The object, if it is of that kind.
+pub(super) fn read<'b>(
+    objects: &gix_odb::Handle,
+    id: ObjectId,
+    kind: Kind,
+    buffer: &'b mut Vec<u8>,
+) -> Result<&'b [u8], ExportError> {
+    let error = |source| ExportError::Object { id, source };
+    match objects.try_find(&id, buffer).map_err(|e| error(e.into()))? {
+        Some(object) if object.kind == kind => Ok(object.data),
+        Some(object) => Err(error(
+            format!("it is a {}, not a {kind}", object.kind).into(),
+        )),
+        None => Err(error("it is missing".into())),
+    }
+}
+
+/// Its beginning says which: the end of a path that is too long is of no use to anybody.
+pub(super) fn path_error(path: &Path) -> ExportError {
+    let shown = shown(path);
+    match shown.get(..PATH_SHOWN) {
+        Some(beginning) => ExportError::Path(format!("{beginning}...")),
+        None => ExportError::Path(shown),
     }
 }
 

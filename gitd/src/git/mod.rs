@@ -35,6 +35,7 @@ mod screen;
 mod shallow;
 mod sideband;
 mod tree;
+mod tree_count;
 mod update;
 mod watch;
 

@@ -287,9 +287,12 @@ impl TestLanding {
             if option == "export" {
                 let target = self.exports.join(commit.to_string());
                 fs::create_dir_all(&target).map_err(|error| error.to_string())?;
-                let repo = self.repo.clone();
-                let exported =
-                    tokio::task::spawn_blocking(move || repo.export(commit, &target)).await;
+                let (repo, gone) = (self.repo.clone(), self.gone.clone());
+                let exported = tokio::task::spawn_blocking(move || {
+                    let stop = gone.flag();
+                    repo.export(commit, &target, &stop)
+                })
+                .await;
                 let summary = exported
                     .map_err(|error| error.to_string())?
                     .map_err(|error| error.to_string())?;

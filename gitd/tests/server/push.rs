@@ -316,6 +316,54 @@ fn what_a_build_cannot_have_is_named() {
     assert_eq!(work.push(&["main"]).0, 0, "the repository may have it");
 }
 
+/// Thirty trees, each ten times in the next.
+#[test]
+fn a_tree_that_is_small_and_writes_out_without_end_is_refused_before_it_is_written() {
+    let server = TestServer::start();
+    let work = Work::new(&server, "shop");
+    work.write("file", "a");
+    work.ok(&["add", "."]);
+    let mut tree = work.ok(&["write-tree"]).trim().to_owned();
+    let grow = |tree: &str, times: usize| {
+        let entry = |n| format!("040000 tree {tree}\t{n}\n");
+        let listed: String = (0..times).map(entry).collect();
+        let file = work.path().join("listed");
+        std::fs::write(&file, listed).expect("written");
+        let mut mktree = work.git(&["mktree"]);
+        mktree.stdin(std::fs::File::open(file).expect("opens"));
+        text(&run(&mut mktree).stdout).trim().to_owned()
+    };
+    let push = |tree: &str| {
+        let commit = work.ok(&["commit-tree", "-m", "tree", tree]);
+        work.push(&[
+            "-f",
+            "-o",
+            "export",
+            &format!("{}:refs/heads/main", commit.trim()),
+        ])
+    };
+    let small = grow(&tree, 3);
+    let (code, said) = push(&small);
+    assert_eq!(code, 0, "{said}");
+    for _ in 0..30 {
+        tree = grow(&tree, 10);
+    }
+    let (code, said) = push(&tree);
+    assert!(
+        code == 1 && said.contains("entries, more than 1000000"),
+        "{said}"
+    );
+    let mut deep = small;
+    for _ in 0..200 {
+        deep = grow(&deep, 1);
+    }
+    let (code, said) = push(&deep);
+    assert!(
+        code == 1 && said.contains("/0/...` is too long or too deep"),
+        "{said}"
+    );
+}
+
 #[test]
 fn a_shallow_clone_can_push() {
     let server = TestServer::start();
