@@ -39,7 +39,7 @@ pub(crate) enum IngestError {
     Pack(#[from] PackError),
     #[error("objects cannot be read")]
     Objects(#[from] RepoError),
-    #[error("the quarantine cannot be written")]
+    #[error("the quarantine cannot be written: {0}")]
     Quarantine(#[source] io::Error),
     #[error("the pack cannot be unpacked: {0}")]
     Panic(String),

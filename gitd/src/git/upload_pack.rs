@@ -16,7 +16,7 @@ mod v0;
 mod v2;
 mod wire;
 
-use std::io;
+use std::{collections::HashSet, io};
 
 use gix_hash::ObjectId;
 use tokio::{
@@ -33,6 +33,7 @@ use super::{
     pkt_line,
 };
 use crate::gone::Gone;
+use advert::Refs;
 use turns::Turns;
 use wire::Wire;
 
@@ -141,6 +142,7 @@ pub async fn upload_pack(
     let mut session = Session {
         repo: repo.clone(),
         wire,
+        shown: HashSet::new(),
     };
     let served = task::spawn_blocking(move || session.serve(version)).await;
     served.unwrap_or(Err(UploadError::Panic))
@@ -149,6 +151,8 @@ pub async fn upload_pack(
 struct Session {
     repo: Repo,
     wire: Wire,
+    /// Tips that the client was told of. They may be had, whatever becomes of their refs meanwhile.
+    shown: HashSet<ObjectId>,
 }
 
 impl Session {
@@ -169,8 +173,10 @@ impl Session {
         served
     }
 
-    fn packs(&self) -> Result<Packs, UploadError> {
-        Ok(Packs::open(&self.repo)?)
+    /// The refs first: what they name is in the packs before.
+    fn open(&self) -> Result<(Refs, Packs), UploadError> {
+        let refs = Refs::read(&self.repo)?;
+        Ok((refs, Packs::open(&self.repo)?))
     }
 
     /// The history, cut where nobody ever pushed more.

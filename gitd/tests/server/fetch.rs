@@ -1,6 +1,11 @@
 //! Clones and fetches by stock git over stock ssh, in every protocol that it speaks.
 
-use std::{collections::BTreeSet, io::Write as _, path::Path, process::Stdio};
+use std::{
+    collections::BTreeSet,
+    io::{Read as _, Write as _},
+    path::Path,
+    process::Stdio,
+};
 
 use crate::common::{TestServer, Work, git_in, outcome, run, text};
 
@@ -421,6 +426,56 @@ fn send(server: &TestServer, protocol: &str, request: &str) -> String {
     _ = stdin.write_all(request.as_bytes());
     drop(stdin);
     text(&child.wait_with_output().expect("ends").stdout)
+}
+
+/// Between the list of refs and the wants somebody else may push.
+#[test]
+fn what_was_shown_may_be_had_though_its_branch_moves() {
+    let server = TestServer::start();
+    let work = history(&server, "shop");
+    work.write("new", "x");
+    work.commit("one");
+    let (code, said) = work.push(&["HEAD:refs/heads/moves"]);
+    assert_eq!(code, 0, "{said}");
+    let old = work.head();
+    let mut child = server
+        .ssh(
+            &["-o", "SendEnv=GIT_PROTOCOL"],
+            &["git-upload-pack", "/shop"],
+        )
+        .env("GIT_PROTOCOL", "version=2")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("starts");
+    let mut stdin = child.stdin.take().expect("piped");
+    let mut stdout = child.stdout.take().expect("piped");
+    stdin
+        .write_all(b"0014command=ls-refs\n0000")
+        .expect("writes");
+    let mut said = Vec::new();
+    let shown = format!("{old} refs/heads/moves");
+    while !(text(&said).contains(&shown) && said.ends_with(b"0000")) {
+        let mut bytes = [0; 4096];
+        let read = stdout.read(&mut bytes).expect("reads");
+        assert_ne!(read, 0, "{}", text(&said));
+        said.extend_from_slice(&bytes[..read]);
+    }
+    work.ok(&["commit", "-q", "--amend", "-m", "another one"]);
+    for branch in ["main", "moves"] {
+        let (code, said) = work.push(&["-f", &format!("HEAD:refs/heads/{branch}")]);
+        assert_eq!(code, 0, "{said}");
+    }
+    let want = |id: &str| format!("0012command=fetch\n00010032want {id}\n0009done\n0000");
+    stdin.write_all(want(&old).as_bytes()).expect("writes");
+    drop(stdin);
+    said.clear();
+    stdout.read_to_end(&mut said).expect("reads");
+    assert!(text(&said).contains("packfile"), "{}", text(&said));
+    child.wait().expect("ends");
+    // Who was not told of it does not get it.
+    let late = send(&server, "version=2", &want(&old));
+    assert!(late.contains(&format!("not our ref {old}")), "{late}");
 }
 
 #[test]

@@ -17,6 +17,12 @@ pub(super) struct Ref {
     pub(super) peeled: Option<ObjectId>,
 }
 
+/// As they are at one moment.
+pub(super) struct Refs {
+    refs: Vec<(String, ObjectId)>,
+    head: String,
+}
+
 #[derive(Debug)]
 pub(super) struct Advert {
     /// In the order of their names; without HEAD.
@@ -25,11 +31,20 @@ pub(super) struct Advert {
     pub(super) head: String,
 }
 
+impl Refs {
+    pub(super) fn read(repo: &Repo) -> Result<Self, UploadError> {
+        Ok(Self {
+            refs: repo.refs()?,
+            head: repo.head()?,
+        })
+    }
+}
+
 impl Advert {
     /// Refs whose objects are not here are left out: one broken ref must not end every clone.
-    pub(super) fn read(repo: &Repo, graph: &mut Graph<'_>) -> Result<Self, UploadError> {
+    pub(super) fn new(found: Refs, graph: &mut Graph<'_>) -> Result<Self, UploadError> {
         let mut refs = Vec::new();
-        for (name, id) in repo.refs()? {
+        for (name, id) in found.refs {
             match graph.peel(id) {
                 Ok((tags, target)) => refs.push(Ref {
                     name,
@@ -37,14 +52,14 @@ impl Advert {
                     peeled: (!tags.is_empty()).then_some(target),
                 }),
                 Err(PackError::Missing(_)) => {
-                    tracing::error!(repo = %repo.path().display(), name, %id, "the object of a ref is missing");
+                    tracing::error!(name, %id, "the object of a ref is missing");
                 }
                 Err(error) => return Err(error.into()),
             }
         }
         Ok(Self {
             refs,
-            head: repo.head()?,
+            head: found.head,
         })
     }
 

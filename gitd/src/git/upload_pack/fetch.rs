@@ -62,8 +62,13 @@ impl<'a> Fetch<'a> {
     }
 
     /// Only what a ref leads to may be had: the objects of a failed deploy lie in the packs too.
-    pub(super) fn check_wants(&mut self, gone: &Gone) -> Result<(), UploadError> {
-        let mut missing: HashSet<ObjectId> = self.request.wants.iter().copied().collect();
+    pub(super) fn check_wants(
+        &mut self,
+        shown: &HashSet<ObjectId>,
+        gone: &Gone,
+    ) -> Result<(), UploadError> {
+        let wants = self.request.wants.iter().copied();
+        let mut missing: HashSet<ObjectId> = wants.filter(|id| !shown.contains(id)).collect();
         let mut tips = HashSet::new();
         for tip in self.advert.tips() {
             missing.remove(&tip);

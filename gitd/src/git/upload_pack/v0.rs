@@ -34,9 +34,9 @@ struct Manner {
 }
 
 pub(super) fn serve(session: &mut Session) -> Result<(), UploadError> {
-    let packs = session.packs()?;
+    let (refs, packs) = session.open()?;
     let mut graph = session.graph(&packs)?;
-    let advert = Advert::read(&session.repo, &mut graph)?;
+    let advert = Advert::new(refs, &mut graph)?;
     let shallow = session.shallow()?;
     session.wire.write(&advertisement(&advert, &shallow))?;
     let Some((request, manner)) = read_request(session)? else {
@@ -44,7 +44,7 @@ pub(super) fn serve(session: &mut Session) -> Result<(), UploadError> {
     };
     let deepens = request.deepen.is_some();
     let mut fetch = Fetch::new(&packs, graph, &advert, request);
-    fetch.check_wants(&session.wire.gone)?;
+    fetch.check_wants(&session.shown, &session.wire.gone)?;
     let boundary = fetch.deepen()?;
     if let Some(boundary) = boundary.filter(|_| deepens) {
         let mut out = Vec::new();

@@ -127,8 +127,9 @@ fn ls_refs(session: &mut Session, args: &[String]) -> Result<(), UploadError> {
     if asked.prefixes.len() > PREFIXES_MAX {
         asked.prefixes.clear();
     }
-    let packs = session.packs()?;
-    let advert = Advert::read(&session.repo, &mut session.graph(&packs)?)?;
+    let (refs, packs) = session.open()?;
+    let advert = Advert::new(refs, &mut session.graph(&packs)?)?;
+    session.shown.extend(advert.tips());
     session.wire.write(&asked.answer(&advert))
 }
 
@@ -171,12 +172,12 @@ fn fetch(session: &mut Session, args: &[String]) -> Result<(), UploadError> {
         }
     }
     request.check()?;
-    let packs = session.packs()?;
+    let (refs, packs) = session.open()?;
     let mut graph = session.graph(&packs)?;
-    let advert = Advert::read(&session.repo, &mut graph)?;
+    let advert = Advert::new(refs, &mut graph)?;
     let haves = std::mem::take(&mut request.haves);
     let mut fetch = Fetch::new(&packs, graph, &advert, request);
-    fetch.check_wants(&session.wire.gone)?;
+    fetch.check_wants(&session.shown, &session.wire.gone)?;
     let acknowledged: Vec<ObjectId> = haves.iter().copied().filter(|id| fetch.have(*id)).collect();
     if fetch.request.wants.is_empty() && !fetch.request.wait_for_done {
         return Ok(());
