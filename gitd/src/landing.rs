@@ -42,7 +42,6 @@ impl Landing for AppLanding {
             .name
             .strip_prefix("refs/heads/")
             .is_some_and(|branch| branches.contains(&branch));
-        let branch = branches.first().unwrap_or(&"main");
         match (deploys, update.new) {
             (true, Some(_)) => match self.app.lock.as_ref().filter(|_| !options.plan) {
                 Some(lock) => Decision::Refuse(one_line(&format!(
@@ -53,7 +52,8 @@ impl Landing for AppLanding {
                 None => Decision::Deploy,
             },
             _ if options.plan => Decision::Refuse(format!(
-                "`plan` changes nothing; push {branch} by itself with it"
+                "`plan` changes nothing; push {} by itself with it",
+                self.branch(&branches)
             )),
             (true, None) if self.app.current.is_some() => Decision::Refuse(format!(
                 "this branch is what runs; to take the app away: apps:destroy {0} --confirm {0}",
@@ -61,7 +61,7 @@ impl Landing for AppLanding {
             )),
             (_, None) => Decision::Store { hint: None },
             (false, Some(_)) => {
-                let hint = stored(&update.name, branch);
+                let hint = stored(&update.name, &self.branch(&branches));
                 Decision::Store { hint: Some(hint) }
             }
         }
@@ -87,6 +87,17 @@ impl Landing for AppLanding {
 }
 
 impl AppLanding {
+    /// What a push should name to deploy: of several branches, the one that is there, which HEAD names.
+    fn branch(&self, branches: &[&str]) -> String {
+        let head = self.repo.head().unwrap_or_default();
+        let there = head.strip_prefix("refs/heads/");
+        let branch = there.filter(|branch| branches.contains(branch));
+        branch
+            .or(branches.first().copied())
+            .unwrap_or("main")
+            .to_owned()
+    }
+
     /// Into the queue, or to the deploy of the same commit that is there.
     async fn enter(
         &self,

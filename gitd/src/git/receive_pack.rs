@@ -37,6 +37,8 @@ const DRAIN_SILENCE_MAX: Duration = Duration::from_secs(2);
 const REPORT_MAX: Duration = Duration::from_secs(30);
 /// A client that has gone may have closed only its own direction.
 const LAST_REPORT_MAX: Duration = Duration::from_secs(1);
+/// Refs that are told one by one that they were only stored.
+const HINTS_MAX: usize = 5;
 const ATOMIC: &str = "atomic push failed: another ref was rejected";
 
 /// What is to become of an update.
@@ -357,10 +359,17 @@ impl<'a, L: Landing> Push<'a, L> {
 
     async fn land_each(&self, decided: Vec<(&'a RefUpdate, Decision)>) -> Answers<'a> {
         let mut answers = Vec::with_capacity(decided.len());
+        let mut hints = Vec::new();
         for (update, decision) in decided {
             let answer = match decision {
                 Decision::Refuse(reason) => Err(reason),
-                Decision::Store { hint } => self.store(update, hint),
+                Decision::Store { hint } => {
+                    let stored = self.repo.set_ref(&update.name, update.new, update.old);
+                    hints.extend(hint.filter(|_| stored.is_ok()));
+                    stored
+                        .map(|()| Landed::Moved)
+                        .map_err(|error| error.reason())
+                }
                 Decision::Deploy => {
                     let updates = vec![update.clone()];
                     self.landing.deploy(updates, &self.options, self.out).await
@@ -368,6 +377,7 @@ impl<'a, L: Landing> Push<'a, L> {
             };
             answers.push((update, answer));
         }
+        self.tell(&hints);
         answers
     }
 
@@ -400,10 +410,10 @@ impl<'a, L: Landing> Push<'a, L> {
         };
         if result.is_ok() {
             let hints = decided.iter().filter_map(|(_, decision)| match decision {
-                Decision::Store { hint } => hint.as_deref(),
+                Decision::Store { hint } => hint.clone(),
                 _ => None,
             });
-            hints.for_each(|hint| self.out.line(hint));
+            self.tell(&hints.collect::<Vec<_>>());
         }
         let answer = |(at, (update, _)): (usize, (&'a RefUpdate, Decision))| match &result {
             Err(_) if deploy.is_some_and(|deploy| deploy != at) => (update, Err(ATOMIC.to_owned())),
@@ -412,14 +422,14 @@ impl<'a, L: Landing> Push<'a, L> {
         decided.into_iter().enumerate().map(answer).collect()
     }
 
-    fn store(&self, update: &RefUpdate, hint: Option<String>) -> Answer {
-        self.repo
-            .set_ref(&update.name, update.new, update.old)
-            .map_err(|error| error.reason())?;
-        if let Some(hint) = hint {
-            self.out.line(&hint);
+    fn tell(&self, hints: &[String]) {
+        let (told, others) = hints.split_at(hints.len().min(HINTS_MAX));
+        told.iter().for_each(|hint| self.out.line(hint));
+        if !others.is_empty() {
+            let others = others.len();
+            self.out
+                .line(&format!("{others} more refs are stored and not deployed."));
         }
-        Ok(Landed::Moved)
     }
 }
 
