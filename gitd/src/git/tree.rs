@@ -47,11 +47,11 @@ pub(crate) fn entries(mut data: &[u8]) -> impl Iterator<Item = Result<Entry<'_>,
 }
 
 /// Where each entry of a well-formed tree ends.
-pub(crate) fn ends(data: &[u8]) -> impl Iterator<Item = usize> {
+pub(crate) fn ends(data: &[u8]) -> impl Iterator<Item = u32> {
     let mut rest = data;
     std::iter::from_fn(move || {
         (_, rest) = entry(rest).ok()?;
-        Some(data.len() - rest.len())
+        Some((data.len() - rest.len()) as u32)
     })
 }
 

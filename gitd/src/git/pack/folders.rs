@@ -25,7 +25,7 @@ pub(super) struct Folders {
 struct Folder {
     tree: Vec<u8>,
     /// Where its entries end.
-    ends: Vec<usize>,
+    ends: Vec<u32>,
 }
 
 impl Folders {
@@ -64,9 +64,11 @@ impl Folder {
         let mut from = 0;
         while let Some(at) = difference(&tree[from..], &self.tree[from..]) {
             let at = from + at;
-            let entry = self.ends.partition_point(|end| *end <= at);
-            let start = entry.checked_sub(1).map_or(0, |before| self.ends[before]);
-            let end = self.ends[entry];
+            let entry = self.ends.partition_point(|end| *end as usize <= at);
+            let start = entry
+                .checked_sub(1)
+                .map_or(0, |before| self.ends[before] as usize);
+            let end = self.ends[entry] as usize;
             let changed = tree::entries(&tree[start..end]).next();
             let Some(Ok(changed)) = changed.filter(|_| at >= end - ID) else {
                 return false;

@@ -25,7 +25,7 @@ use crate::git::{HASH, fsck, watch::Watch};
 /// Blocks that wait for one thread.
 const QUEUE: usize = 2;
 /// What waits for all threads. Beyond, the reader does the work itself.
-const WAITING_BYTES_MAX: usize = 24 << 20;
+const WAITING_BYTES_MAX: usize = 12 << 20;
 const THREADS_MAX: usize = 4;
 
 /// Where the reader leaves blocks of objects.

@@ -79,7 +79,7 @@ impl<'a> Links<'a> {
         self.named.sort_unstable();
         self.named.dedup_by_key(|(named, _)| *named);
         let len = self.len();
-        self.tidy_at = TIDY_AT.max(2 * len);
+        self.tidy_at = len + TIDY_AT.max(len / 2);
         self.context.watch.named(len.saturating_sub(self.counted));
         self.counted = len;
     }
@@ -135,7 +135,7 @@ mod tests {
                 links.add((id(0), round), *link);
             }
         }
-        assert!(links.named.len() <= TIDY_AT.max(2 * many.len()));
+        assert!(links.named.len() <= TIDY_AT + many.len());
         links.tidy();
         assert_eq!(links.named.len(), many.len());
         assert!(!watch.stopped());

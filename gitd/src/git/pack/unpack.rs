@@ -30,7 +30,9 @@ use crate::git::watch::Watch;
 
 /// Bases at hand: all as they come, and files for longer. git keeps 96 MiB.
 const BLOCKS_BYTES: usize = 8 << 20;
-const RECENT_BYTES: usize = 48 << 20;
+const RECENT_BYTES: usize = 32 << 20;
+/// A file that is larger would drive out too many others.
+const KEPT_BYTES_MAX: usize = 4 << 20;
 const REREAD_BUFFER: u64 = 64 << 10;
 /// Room that is kept from one object to the next.
 const SCRATCH_BYTES: usize = 1 << 20;
@@ -102,9 +104,10 @@ impl<'a> Unpacker<'a> {
     /// Gives up what is oldest, but for files: commit by commit, the same folder changes again soon, the same file later.
     fn forget(&mut self) {
         while let Some(block) = self.blocks.oldest_beyond(BLOCKS_BYTES) {
-            let files = block.objects().filter(|(_, kind, _)| *kind == Kind::Blob);
-            for (at, _, bytes) in files {
-                self.recent.put(Base::Entry(at), &Arc::from(bytes));
+            for (at, kind, bytes) in block.objects() {
+                if kind == Kind::Blob && bytes.len() <= KEPT_BYTES_MAX {
+                    self.recent.put(Base::Entry(at), &Arc::from(bytes));
+                }
             }
             self.blocks.reuse(block);
         }
