@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use release::{App, AppName};
-use tokio::time::timeout;
+use tokio::{sync::Semaphore, time::timeout};
 
 use crate::{
     Caller, Context, Gone,
@@ -34,6 +34,10 @@ impl Landing for AppLanding {
 
     fn options(&self, given: &[String]) -> Result<PushOptions, String> {
         PushOptions::parse(given)
+    }
+
+    fn unpack_turns(&self) -> Arc<Semaphore> {
+        self.ctx.unpack_turns.of(&self.by)
     }
 
     fn decide(&self, update: &RefUpdate, options: &PushOptions) -> Decision {

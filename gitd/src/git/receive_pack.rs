@@ -3,11 +3,12 @@
 //! The order is what makes the ref tell the truth: pack into quarantine, checks, objects into the repository, deploy,
 //! and only then the ref. A push that fails anywhere leaves the refs as they were, so it can be repeated.
 
-use std::{collections::HashSet, io, time::Duration};
+use std::{collections::HashSet, io, sync::Arc, time::Duration};
 
 use gix_object::Kind;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    sync::Semaphore,
     time::timeout,
 };
 
@@ -59,6 +60,11 @@ pub trait Landing: Send + Sync {
 
     /// `Err` refuses the push before its pack is looked at: the reason, in one line.
     fn options(&self, given: &[String]) -> Result<Self::Options, String>;
+
+    /// Of whom a pack has one while it is unpacked.
+    fn unpack_turns(&self) -> Arc<Semaphore> {
+        Arc::new(Semaphore::new(1))
+    }
 
     fn decide(&self, update: &RefUpdate, options: &Self::Options) -> Decision;
 
@@ -304,6 +310,10 @@ impl<'a, L: Landing> Push<'a, L> {
             .filter_map(|update| update.new)
             .collect();
         let shallow = self.updates.shallow.clone();
+        let _turn = tokio::select! {
+            turn = self.landing.unpack_turns().acquire_owned() => turn.ok(),
+            () = self.gone.wait() => None,
+        };
         // What comes in is checked against what is here; thin packs take their bases from it.
         let _packs = self.repo.packs_in_use().map_err(IngestError::Quarantine)?;
         let (result, input) = ingest(self.repo, input, tips, shallow, self.limits, self.gone).await;
