@@ -95,14 +95,14 @@ impl Layer<'_> {
 }
 
 fn brings(path: &Path) -> bool {
-    let inside = |dir: &&str| path.starts_with(dir) && path != Path::new(dir);
-    !LEFT_OUT.iter().any(|dir| inside(&dir)) && Whiteout::of(path).is_none()
+    let inside = |dir| path.starts_with(dir) && path != Path::new(dir);
+    !LEFT_OUT.into_iter().any(inside) && Whiteout::of(path).is_none()
 }
 
 /// Through a layer that is read once.
 #[derive(Default)]
 struct Progress {
-    /// And what its hard links are of.
+    /// Also what its hard links are of, which has to be there when all that goes is gone.
     brought: BTreeSet<PathBuf>,
     is_late: bool,
     failed: Option<StoreError>,
