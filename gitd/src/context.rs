@@ -27,6 +27,7 @@ use crate::{
     landing::AppLanding,
     output,
     queue::Queue,
+    unpack_turns::UnpackTurns,
 };
 
 /// For deploys to end in when the server stops.
@@ -59,6 +60,7 @@ pub struct Context {
     /// Of the buildpacks that apps name: whoever pushes has not been given our credentials.
     pub(crate) sources: Sources,
     pub(crate) queue: Arc<Queue>,
+    pub(crate) unpack_turns: UnpackTurns,
     pub(crate) files: AppFiles,
     pub(crate) failed_builds: FailedBuilds,
     directory: RwLock<Directory>,
@@ -84,6 +86,7 @@ impl Context {
             apps,
             builder,
             queue: Queue::new(),
+            unpack_turns: UnpackTurns::default(),
             directory: RwLock::new(directory),
         })
     }

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use release::{App, AppName};
-use tokio::time::timeout;
+use tokio::{sync::Semaphore, time::timeout};
 
 use crate::{
     Caller, Context, Gone,
@@ -36,13 +36,16 @@ impl Landing for AppLanding {
         PushOptions::parse(given)
     }
 
+    fn unpack_turns(&self) -> Arc<Semaphore> {
+        self.ctx.unpack_turns.of(&self.by)
+    }
+
     fn decide(&self, update: &RefUpdate, options: &PushOptions) -> Decision {
         let branches = self.ctx.deploy_branches(&self.app);
         let deploys = update
             .name
             .strip_prefix("refs/heads/")
             .is_some_and(|branch| branches.contains(&branch));
-        let branch = branches.first().unwrap_or(&"main");
         match (deploys, update.new) {
             (true, Some(_)) => match self.app.lock.as_ref().filter(|_| !options.plan) {
                 Some(lock) => Decision::Refuse(one_line(&format!(
@@ -53,7 +56,8 @@ impl Landing for AppLanding {
                 None => Decision::Deploy,
             },
             _ if options.plan => Decision::Refuse(format!(
-                "`plan` changes nothing; push {branch} by itself with it"
+                "`plan` changes nothing; push {} by itself with it",
+                self.branch(&branches)
             )),
             (true, None) if self.app.current.is_some() => Decision::Refuse(format!(
                 "this branch is what runs; to take the app away: apps:destroy {0} --confirm {0}",
@@ -61,7 +65,7 @@ impl Landing for AppLanding {
             )),
             (_, None) => Decision::Store { hint: None },
             (false, Some(_)) => {
-                let hint = stored(&update.name, branch);
+                let hint = stored(&update.name, &self.branch(&branches));
                 Decision::Store { hint: Some(hint) }
             }
         }
@@ -87,6 +91,17 @@ impl Landing for AppLanding {
 }
 
 impl AppLanding {
+    /// What a push should name to deploy: of several branches, the one that is there, which HEAD names.
+    fn branch(&self, branches: &[&str]) -> String {
+        let head = self.repo.head().unwrap_or_default();
+        let there = head.strip_prefix("refs/heads/");
+        let branch = there.filter(|branch| branches.contains(branch));
+        branch
+            .or(branches.first().copied())
+            .unwrap_or("main")
+            .to_owned()
+    }
+
     /// Into the queue, or to the deploy of the same commit that is there.
     async fn enter(
         &self,

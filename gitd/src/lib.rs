@@ -7,6 +7,7 @@
 mod client_terminal;
 mod run_line;
 mod session;
+mod unpack_turns;
 mod words;
 
 mod access;

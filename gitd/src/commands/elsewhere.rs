@@ -87,6 +87,68 @@ const WORDS: &[(&str, &str)] = &[
     ),
     ("sh", "There is no shell here, but in an app: run APP sh"),
     (
+        "shell",
+        "There is no shell here, but in an app: run APP bash",
+    ),
+    ("console", "As in a shell of the app: run APP bash"),
+    ("rake", "As in a shell of the app: run APP rake TASK"),
+    ("url", "apps:info APP shows where it is served"),
+    ("urls", "apps:info APP shows where it is served"),
+    ("apps:open", "apps:info APP shows where it is served"),
+    ("status", "ps APP for an app, doctor for the machine"),
+    (
+        "events",
+        "audit APP shows who changed what; logs APP what ran",
+    ),
+    (
+        "history",
+        "audit APP shows who changed what; releases APP what was live",
+    ),
+    ("config:clear", "config:unset APP NAME..."),
+    ("keys:clear", "keys:remove KEY, for each of: keys"),
+    (
+        "checks:disable",
+        "To check no path, but that $PORT is bound: checks:set APP path=default",
+    ),
+    (
+        "git:clone",
+        "On your machine; git APP shows the address: git clone <address>",
+    ),
+    ("git:sync", "Push with git: git push <remote> main"),
+    (
+        "git:from-image",
+        "An image is not deployed as it is; push what it is made of: git push <remote> main",
+    ),
+    (
+        "container",
+        "Push with git, and the image is built here: git push <remote> main",
+    ),
+    (
+        "tags",
+        "Every release has its image: releases APP, rollback APP v3",
+    ),
+    (
+        "stack",
+        "`slipway up --stack` says what builds and instances stand on, for all apps",
+    ),
+    (
+        "builder",
+        "`slipway up --builder` says what builds, for all apps; buildpacks:set APP for one",
+    ),
+    (
+        "docker-options",
+        "There is no Docker here: limits, config, buildpacks",
+    ),
+    (
+        "storage",
+        "There is no storage that outlives an instance yet; keep data in a service",
+    ),
+    ("members", "Of a team: teams; of an app: access APP"),
+    ("orgs", "Users who get access together are a team: teams"),
+    ("plugin", "There are no plugins"),
+    ("regions", "All apps run where the server does"),
+    ("logout", "Your key says who you are: whoami, keys"),
+    (
         "scp",
         "There are no files here to copy; what an app is made of comes with git push",
     ),

@@ -48,12 +48,18 @@ fn advice(command: &str) -> String {
         return advice.to_owned();
     }
     let commands = help::commands();
-    let names = commands.iter().flat_map(|known| {
-        let aliases = known.get_all_aliases();
-        aliases.chain([known.get_name()])
-    });
-    match near::nearest(command, names) {
-        Some(name) => format!("Did you mean `{name}`? Type `help` for all commands."),
+    let names = || {
+        commands.iter().flat_map(|known| {
+            let aliases = known.get_all_aliases();
+            aliases.chain([known.get_name()])
+        })
+    };
+    if let Some(name) = near::nearest(command, names()) {
+        return format!("Did you mean `{name}`? Type `help` for all commands.");
+    }
+    let topic = command.split(':').next().filter(|topic| *topic != command);
+    match names().find(|name| Some(*name) == topic) {
+        Some(topic) => format!("Type `help {topic}` for those that there are."),
         None => "Type `help` for all commands.".to_owned(),
     }
 }
@@ -134,6 +140,7 @@ mod tests {
         check("app", "Did you mean `apps`?");
         check("ps-scale shop", "Did you mean `ps:scale`?");
         check("nonsense", "Type `help`");
+        check("apps:favorites", "Type `help apps`");
         check("", "Type `help`");
         check(&"x".repeat(60_000), "Type `help`");
         check("certs:add", "TLS");

@@ -77,7 +77,7 @@ enum Command {
     Apps(apps::List),
     #[command(name = "apps:create", visible_alias = "create")]
     AppsCreate(apps::Create),
-    #[command(name = "apps:info", visible_alias = "info")]
+    #[command(name = "apps:info", visible_alias = "info", alias = "apps:report")]
     AppsInfo(apps::Info),
     #[command(name = "apps:exists")]
     AppsExists(apps::Exists),
@@ -109,7 +109,11 @@ enum Command {
     ConfigImport(config::Import),
     #[command(name = "config:edit")]
     ConfigEdit(config::Edit),
-    #[command(name = "domains", visible_alias = "domains:list")]
+    #[command(
+        name = "domains",
+        visible_alias = "domains:list",
+        alias = "domains:report"
+    )]
     Domains(domains::List),
     #[command(name = "domains:add")]
     DomainsAdd(domains::Add),
@@ -117,31 +121,31 @@ enum Command {
     DomainsRemove(domains::Remove),
     #[command(name = "domains:clear")]
     DomainsClear(domains::Clear),
-    #[command(name = "maintenance")]
+    #[command(name = "maintenance", aliases = ["maintenance:status", "maintenance:report"])]
     Maintenance(maintenance::Show),
     #[command(name = "maintenance:on")]
     MaintenanceOn(maintenance::On),
     #[command(name = "maintenance:off")]
     MaintenanceOff(maintenance::Off),
-    #[command(name = "ps", visible_alias = "ps:list")]
+    #[command(name = "ps", visible_alias = "ps:list", aliases = ["ps:report", "dynos"])]
     Ps(ps::List),
-    #[command(name = "ps:scale", visible_alias = "scale")]
+    #[command(name = "ps:scale", visible_alias = "scale", alias = "dyno:scale")]
     PsScale(ps::Scale),
-    #[command(name = "ps:restart", visible_alias = "restart")]
+    #[command(name = "ps:restart", visible_alias = "restart", alias = "dyno:restart")]
     PsRestart(ps::Restart),
-    #[command(name = "ps:exec", visible_alias = "enter")]
+    #[command(name = "ps:exec", visible_alias = "enter", alias = "exec")]
     PsExec(exec::Exec),
-    #[command(name = "ps:stop", visible_alias = "stop", alias = "ps:kill")]
+    #[command(name = "ps:stop", visible_alias = "stop", aliases = ["ps:kill", "dyno:stop", "dyno:kill"])]
     PsStop(ps::Stop),
     #[command(name = "ps:start", visible_alias = "start")]
     PsStart(ps::Start),
     #[command(name = "ps:rebuild", visible_alias = "builds:create")]
     PsRebuild(rebuild::Rebuild),
-    #[command(name = "limits", alias = "limits:list")]
+    #[command(name = "limits", aliases = ["limits:list", "resource:report"])]
     Limits(limits::List),
     #[command(name = "limits:set")]
     LimitsSet(limits::Set),
-    #[command(name = "checks", alias = "checks:list")]
+    #[command(name = "checks", aliases = ["checks:list", "checks:report"])]
     Checks(checks::List),
     #[command(name = "checks:set")]
     ChecksSet(checks::Set),
@@ -165,7 +169,7 @@ enum Command {
     ReleasesRetry(releases::Retry),
     #[command(name = "rollback", visible_alias = "releases:rollback")]
     Rollback(releases::Rollback),
-    #[command(name = "buildpacks", alias = "buildpacks:list")]
+    #[command(name = "buildpacks", aliases = ["buildpacks:list", "buildpacks:report"])]
     Buildpacks(buildpacks::List),
     #[command(name = "buildpacks:set")]
     BuildpacksSet(buildpacks::Set),

@@ -66,7 +66,8 @@ pub(crate) struct PacksInUse {
 impl Repo {
     pub(crate) fn packs_in_use(&self) -> io::Result<PacksInUse> {
         let lock = self.lock_file(USERS)?;
-        flock(&lock, FlockOperation::LockShared)?;
+        // A signal may come while a consolidation has it.
+        rustix::io::retry_on_intr(|| flock(&lock, FlockOperation::LockShared))?;
         Ok(PacksInUse { _lock: lock })
     }
 

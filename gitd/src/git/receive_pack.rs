@@ -3,11 +3,12 @@
 //! The order is what makes the ref tell the truth: pack into quarantine, checks, objects into the repository, deploy,
 //! and only then the ref. A push that fails anywhere leaves the refs as they were, so it can be repeated.
 
-use std::{collections::HashSet, io, time::Duration};
+use std::{collections::HashSet, io, sync::Arc, time::Duration};
 
 use gix_object::Kind;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    sync::Semaphore,
     time::timeout,
 };
 
@@ -37,6 +38,8 @@ const DRAIN_SILENCE_MAX: Duration = Duration::from_secs(2);
 const REPORT_MAX: Duration = Duration::from_secs(30);
 /// A client that has gone may have closed only its own direction.
 const LAST_REPORT_MAX: Duration = Duration::from_secs(1);
+/// Refs that are told one by one that they were only stored.
+const HINTS_MAX: usize = 5;
 const ATOMIC: &str = "atomic push failed: another ref was rejected";
 
 /// What is to become of an update.
@@ -57,6 +60,11 @@ pub trait Landing: Send + Sync {
 
     /// `Err` refuses the push before its pack is looked at: the reason, in one line.
     fn options(&self, given: &[String]) -> Result<Self::Options, String>;
+
+    /// Of whom a pack has one while it is unpacked.
+    fn unpack_turns(&self) -> Arc<Semaphore> {
+        Arc::new(Semaphore::new(1))
+    }
 
     fn decide(&self, update: &RefUpdate, options: &Self::Options) -> Decision;
 
@@ -302,6 +310,10 @@ impl<'a, L: Landing> Push<'a, L> {
             .filter_map(|update| update.new)
             .collect();
         let shallow = self.updates.shallow.clone();
+        let _turn = tokio::select! {
+            turn = self.landing.unpack_turns().acquire_owned() => turn.ok(),
+            () = self.gone.wait() => None,
+        };
         // What comes in is checked against what is here; thin packs take their bases from it.
         let _packs = self.repo.packs_in_use().map_err(IngestError::Quarantine)?;
         let (result, input) = ingest(self.repo, input, tips, shallow, self.limits, self.gone).await;
@@ -357,10 +369,17 @@ impl<'a, L: Landing> Push<'a, L> {
 
     async fn land_each(&self, decided: Vec<(&'a RefUpdate, Decision)>) -> Answers<'a> {
         let mut answers = Vec::with_capacity(decided.len());
+        let mut hints = Vec::new();
         for (update, decision) in decided {
             let answer = match decision {
                 Decision::Refuse(reason) => Err(reason),
-                Decision::Store { hint } => self.store(update, hint),
+                Decision::Store { hint } => {
+                    let stored = self.repo.set_ref(&update.name, update.new, update.old);
+                    hints.extend(hint.filter(|_| stored.is_ok()));
+                    stored
+                        .map(|()| Landed::Moved)
+                        .map_err(|error| error.reason())
+                }
                 Decision::Deploy => {
                     let updates = vec![update.clone()];
                     self.landing.deploy(updates, &self.options, self.out).await
@@ -368,6 +387,7 @@ impl<'a, L: Landing> Push<'a, L> {
             };
             answers.push((update, answer));
         }
+        self.tell(&hints);
         answers
     }
 
@@ -400,10 +420,10 @@ impl<'a, L: Landing> Push<'a, L> {
         };
         if result.is_ok() {
             let hints = decided.iter().filter_map(|(_, decision)| match decision {
-                Decision::Store { hint } => hint.as_deref(),
+                Decision::Store { hint } => hint.clone(),
                 _ => None,
             });
-            hints.for_each(|hint| self.out.line(hint));
+            self.tell(&hints.collect::<Vec<_>>());
         }
         let answer = |(at, (update, _)): (usize, (&'a RefUpdate, Decision))| match &result {
             Err(_) if deploy.is_some_and(|deploy| deploy != at) => (update, Err(ATOMIC.to_owned())),
@@ -412,14 +432,14 @@ impl<'a, L: Landing> Push<'a, L> {
         decided.into_iter().enumerate().map(answer).collect()
     }
 
-    fn store(&self, update: &RefUpdate, hint: Option<String>) -> Answer {
-        self.repo
-            .set_ref(&update.name, update.new, update.old)
-            .map_err(|error| error.reason())?;
-        if let Some(hint) = hint {
-            self.out.line(&hint);
+    fn tell(&self, hints: &[String]) {
+        let (told, others) = hints.split_at(hints.len().min(HINTS_MAX));
+        told.iter().for_each(|hint| self.out.line(hint));
+        if !others.is_empty() {
+            let others = others.len();
+            self.out
+                .line(&format!("{others} more refs are stored and not deployed."));
         }
-        Ok(Landed::Moved)
     }
 }
 

@@ -4,6 +4,7 @@ use std::{
     fs::{self, File},
     io,
     path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
 };
 
 use gix_hash::ObjectId;
@@ -16,6 +17,9 @@ const CONFIG: &str = "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n
 const DIRECTORIES: [&str; 4] = ["objects/pack", "objects/info", "refs/heads", "refs/tags"];
 /// No object of a push is larger ([`super::Limits`]); what is read from disk is held to the same.
 pub(super) const ALLOC_MAX: usize = 100 << 20;
+
+/// Repositories are made one after the other.
+static CREATION: Mutex<()> = Mutex::new(());
 
 /// A cheap handle; every operation opens what it needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,21 +58,18 @@ impl Repo {
         if let Ok(repo) = Self::open(&path) {
             return Ok(repo);
         }
-        let error = |source| RepoError::Create {
-            path: path.clone(),
-            source,
-        };
+        // Two first pushes at once: the second finds what the first has made.
+        let _turn = CREATION.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Ok(repo) = Self::open(&path) {
+            return Ok(repo);
+        }
         // Made beside and renamed: a crash leaves no half repository under the name.
         let unfinished = path.with_extension("git-new");
-        create(&unfinished, default_branch).map_err(error)?;
-        match fs::rename(&unfinished, &path) {
+        let made =
+            create(&unfinished, default_branch).and_then(|()| fs::rename(&unfinished, &path));
+        match made {
             Ok(()) => Ok(Self { path }),
-            // Two first pushes at once: the other one's is as good.
-            Err(_) if path.join("HEAD").is_file() => {
-                _ = fs::remove_dir_all(&unfinished);
-                Ok(Self { path })
-            }
-            Err(source) => Err(error(source)),
+            Err(source) => Err(RepoError::Create { path, source }),
         }
     }
 
@@ -176,10 +177,14 @@ mod tests {
     }
 
     #[test]
-    fn two_makers_at_once_both_get_it() {
+    fn all_who_make_it_at_once_get_it() {
         let dir = tempfile::tempdir().expect("temporary directory");
-        let path = dir.path().join("1.git");
-        create(&path, "main").expect("the other one's");
-        assert!(Repo::init(&path, "main").is_ok());
+        for round in 0..20 {
+            let path = dir.path().join(format!("{round}.git"));
+            let make = || Repo::init(&path, "main").expect("made or found");
+            std::thread::scope(|scope| (0..8).for_each(|_| _ = scope.spawn(make)));
+            assert!(Repo::open(&path).is_ok());
+        }
+        assert_eq!(fs::read_dir(dir.path()).expect("lists").count(), 20);
     }
 }

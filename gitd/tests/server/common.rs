@@ -10,9 +10,12 @@ use std::{
 };
 
 use gitd::{Server, git::Limits, ssh::Policy};
-use tokio::{runtime::Runtime, sync::oneshot};
+use tokio::{
+    runtime::Runtime,
+    sync::{Semaphore, oneshot},
+};
 
-use crate::platform::TestPlatform;
+use crate::platform::{TestPlatform, UNPACKED_AT_ONCE};
 
 /// Longest wait of a test for something that takes milliseconds.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -51,6 +54,7 @@ impl TestServer {
         let dir = tempfile::tempdir().expect("temporary directory");
         let runtime = Runtime::new().expect("runtime");
         let platform = Arc::new(TestPlatform {
+            unpack_turns: Arc::new(Semaphore::new(UNPACKED_AT_ONCE)),
             repos: dir.path().join("repos"),
             keys: Mutex::default(),
             limits,

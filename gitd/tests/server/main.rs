@@ -14,3 +14,4 @@ mod ref_names;
 mod ssh;
 mod stock;
 mod strangers;
+mod turns;

@@ -15,14 +15,18 @@ use gitd::{
 use release::Holder;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    sync::{Mutex as AsyncMutex, OwnedMutexGuard},
+    sync::{Mutex as AsyncMutex, OwnedMutexGuard, Semaphore},
 };
+
+/// As for one user of the real platform.
+pub(crate) const UNPACKED_AT_ONCE: usize = 4;
 
 pub(crate) struct TestPlatform {
     pub(crate) repos: PathBuf,
     pub(crate) keys: Mutex<HashMap<String, String>>,
     pub(crate) limits: Limits,
     pub(crate) queues: Mutex<HashMap<String, Arc<AsyncMutex<()>>>>,
+    pub(crate) unpack_turns: Arc<Semaphore>,
     /// What happened, in order.
     pub(crate) events: Mutex<Vec<String>>,
 }
@@ -95,6 +99,7 @@ impl Platform for TestPlatform {
                 repo,
                 queue,
                 gone: gone.clone(),
+                unpack_turns: Arc::clone(&self.unpack_turns),
                 exports: self.repos.join(format!("{name}.exports")),
             },
         ))
@@ -191,6 +196,7 @@ impl Platform for TestPlatform {
 pub(crate) struct TestLanding {
     repo: Repo,
     queue: Arc<AsyncMutex<()>>,
+    unpack_turns: Arc<Semaphore>,
     gone: Gone,
     exports: PathBuf,
 }
@@ -204,6 +210,10 @@ impl Landing for TestLanding {
             Some(option) => Err(format!("push option `{option}` is not known")),
             None => Ok(given.to_vec()),
         }
+    }
+
+    fn unpack_turns(&self) -> Arc<Semaphore> {
+        Arc::clone(&self.unpack_turns)
     }
 
     fn decide(&self, update: &RefUpdate, _: &Vec<String>) -> Decision {

@@ -151,8 +151,16 @@ fn thousands_of_tags_at_once() {
             .map(|n| format!("reset refs/tags/t{n}\nfrom {tip}\n\n"))
             .collect::<String>(),
     );
+    for n in 0..8 {
+        work.ok(&["branch", &format!("b{n}")]);
+    }
     let (code, said) = work.push(&["--mirror"]);
     assert_eq!(code, 0, "{said}");
+    assert_eq!(said.matches("only `main` is deployed").count(), 5, "{said}");
+    assert!(
+        said.contains("3 more refs are stored and not deployed."),
+        "{said}"
+    );
     assert_eq!(
         work.ok(&["ls-remote", "--tags", "slipway"]).lines().count(),
         TAGS

@@ -23,6 +23,9 @@ struct Object {
     range: Range<usize>,
 }
 
+/// Blocks to which nothing is added any more.
+pub(super) type Full = [Option<Arc<Block>>; 2];
+
 /// The blocks of one pack that are not forgotten yet.
 #[derive(Default)]
 pub(super) struct Blocks {
@@ -74,19 +77,19 @@ impl Block {
 }
 
 impl Blocks {
-    /// Adds an object; each has a later place than the one before. Returns the block that is full.
-    pub(super) fn push(&mut self, at: u32, kind: Kind, bytes: &mut Vec<u8>) -> Option<Arc<Block>> {
-        let full = match self.open.fits(bytes.len()) {
+    /// Adds an object; each has a later place than the one before.
+    pub(super) fn push(&mut self, at: u32, kind: Kind, bytes: &mut Vec<u8>) -> Full {
+        let before = match self.open.fits(bytes.len()) {
             true => None,
             false => self.close(),
         };
-        if bytes.len() > BLOCK_BYTES {
-            self.open.bytes = mem::take(bytes);
-            self.open.note(at, kind, 0..self.open.bytes.len());
-        } else {
+        if bytes.len() <= BLOCK_BYTES {
             self.open.push(at, kind, bytes);
+            return [before, None];
         }
-        full
+        self.open.bytes = mem::take(bytes);
+        self.open.note(at, kind, 0..self.open.bytes.len());
+        [before, self.close()]
     }
 
     /// The block that was open, if it holds anything.
@@ -138,8 +141,9 @@ impl Blocks {
 mod tests {
     use super::*;
 
-    fn push(blocks: &mut Blocks, at: u32, bytes: &[u8]) -> Option<Arc<Block>> {
-        blocks.push(at, Kind::Blob, &mut bytes.to_vec())
+    fn push(blocks: &mut Blocks, at: u32, bytes: &[u8]) -> Vec<Arc<Block>> {
+        let full = blocks.push(at, Kind::Blob, &mut bytes.to_vec());
+        full.into_iter().flatten().collect()
     }
 
     fn places(block: &Block) -> Vec<u32> {
@@ -192,10 +196,10 @@ mod tests {
     fn a_large_object_is_alone_and_the_newest_stays() {
         let mut blocks = Blocks::default();
         drop(push(&mut blocks, 0, b"small"));
-        let before = push(&mut blocks, 1, &vec![7; 3 * BLOCK_BYTES]);
-        assert_eq!(before.map(|block| places(&block)), Some(vec![0]));
-        let large = push(&mut blocks, 2, b"small").expect("is full");
-        assert_eq!(places(&large), [1]);
+        let full = push(&mut blocks, 1, &vec![7; 3 * BLOCK_BYTES]);
+        let full: Vec<_> = full.iter().map(|block| places(block)).collect();
+        assert_eq!(full, [[0], [1]]);
+        assert!(push(&mut blocks, 2, b"small").is_empty());
         assert!(blocks.oldest_beyond(1).is_some() && blocks.oldest_beyond(1).is_none());
         assert_eq!(blocks.find(1).map(<[u8]>::len), Some(3 * BLOCK_BYTES));
     }

@@ -14,7 +14,7 @@ use gix_object::{Find, Kind};
 
 use super::{
     Base, PackError, Problem,
-    block::{Block, Blocks},
+    block::{Block, Blocks, Full},
     delta,
     entries::{Entries, Entry},
     entry::{self, Form},
@@ -93,7 +93,7 @@ impl<'a> Unpacker<'a> {
         for _ in 0..count {
             let offset = source.offset();
             let full = self.entry(source).map_err(PackError::entry(offset))?;
-            if let Some(block) = full {
+            for block in full.into_iter().flatten() {
                 inspection.add(block)?;
                 self.forget();
             }
@@ -118,8 +118,8 @@ impl<'a> Unpacker<'a> {
         self.blocks.close()
     }
 
-    /// Returns a block of objects when it is full.
-    fn entry(&mut self, source: &mut Source<impl Read>) -> Result<Option<Arc<Block>>, Problem> {
+    /// Returns blocks of objects that are full.
+    fn entry(&mut self, source: &mut Source<impl Read>) -> Result<Full, Problem> {
         let offset = source.offset();
         source.begin_entry();
         let header = entry::read(source)?;
@@ -150,11 +150,11 @@ impl<'a> Unpacker<'a> {
                 if let Form::IdDelta(id) = header.form {
                     self.waiting.for_id.entry(id).or_default().push(at);
                 }
-                Ok(None)
+                Ok([None, None])
             }
             Some(Base::Entry(of)) if self.entries[of].kind.is_none() => {
                 self.waiting.for_entry.entry(of).or_default().push(at);
-                Ok(None)
+                Ok([None, None])
             }
             Some(base) => {
                 let kind = self.kind_upon(at, base)?;
