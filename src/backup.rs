@@ -64,7 +64,7 @@ impl Restore {
     pub(crate) fn run(self) -> Result<(), Box<dyn Error>> {
         let data = self.data.map_or_else(data_default, Ok)?;
         let about = if is_dash(&self.file) {
-            backup::restore(io::stdin().lock(), &data)?
+            backup::restore(io::stdin(), &data)?
         } else {
             let file = File::open(&self.file)
                 .map_err(|error| format!("cannot read {}: {error}", self.file.display()))?;

@@ -18,7 +18,6 @@ mod image_cache;
 pub(crate) mod images;
 pub(crate) mod inputs;
 mod privileges;
-mod read_ahead;
 mod run_image;
 mod slices;
 mod tree;

@@ -83,7 +83,7 @@ pub struct ArchiveReader<R> {
     first: [u8; 2 * BLOCK],
 }
 
-impl<R: Read> ArchiveReader<R> {
+impl<R: Read + Send> ArchiveReader<R> {
     /// Reads no further than the first entry, which has to be called `name`; returns what it says.
     pub fn open(archive: R, name: &str) -> Result<(Self, Vec<u8>), ArchiveError> {
         let foreign = || ArchiveError::Foreign(name.to_owned());

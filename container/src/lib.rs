@@ -26,6 +26,7 @@ mod message;
 mod mounts;
 pub mod network;
 mod program;
+pub mod read_ahead;
 pub mod registry;
 pub mod sandbox;
 mod seccomp;

@@ -4,6 +4,7 @@
 
 mod base;
 mod furnish;
+mod layers;
 mod source;
 mod whiteout;
 

@@ -1,11 +1,13 @@
 //! Unpacks a tar, plain or compressed, that somebody else has made. Nothing of it lands outside its directory: names are
-//! taken apart, links are made but never followed, and what it may cost is bounded.
+//! taken apart, links are made but never followed, and what it may cost is bounded. It is read, decompressed and hashed by a
+//! thread of its own, ahead of the one that writes.
 
 use std::{
     fs::{self, File},
     io::{self, Read, Write as _},
     os::fd::{AsFd, AsRawFd as _, OwnedFd},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use rustix::{
@@ -13,16 +15,21 @@ use rustix::{
     io::Errno,
     process::{Gid, Uid},
 };
-use sha2::{Digest as _, Sha256};
 use tar::EntryType;
 
-use crate::{Digest, decompress::Plain, layer::Owner};
+use crate::{
+    Digest,
+    decompress::Plain,
+    layer::Owner,
+    read_ahead::{ReadAhead, read_ahead},
+};
 
 /// Of a header that goes before another: long names and PAX records.
 const EXTENSION_BYTES_MAX: u64 = 1024 * 1024;
 /// PATH_MAX.
 const NAME_BYTES_MAX: usize = 4096;
 const BLOCK: u64 = 512;
+const COPY_BYTES: usize = 128 * 1024;
 
 /// What an archive may cost.
 #[derive(Debug, Clone, Copy)]
@@ -59,7 +66,7 @@ pub enum UnpackError {
     #[error("has more than {0} entries")]
     TooMany(u64),
     #[error("is no tar archive that can be read")]
-    Broken(#[source] io::Error),
+    Broken(#[from] io::Error),
     #[error("cannot write `{name}`")]
     Write { name: String, source: io::Error },
 }
@@ -67,7 +74,7 @@ pub enum UnpackError {
 /// Unpacks into `dir`, which is there. `place` says where an entry goes, relative to `dir`, or that it is left out; it is
 /// asked with plain relative paths. Returns the digest of the uncompressed archive: a layer's diffID.
 pub fn unpack(
-    archive: impl Read,
+    archive: impl Read + Send,
     dir: &Path,
     bounds: Bounds,
     place: impl Fn(&Path) -> Option<PathBuf>,
@@ -77,7 +84,7 @@ pub fn unpack(
 
 /// The same with all mode bits, whatever the umask is, and, for root, with the owners that `owner` gives.
 pub(crate) fn unpack_exactly(
-    archive: impl Read,
+    archive: impl Read + Send,
     dir: &Path,
     bounds: Bounds,
     place: impl Fn(&Path) -> Option<PathBuf>,
@@ -87,24 +94,16 @@ pub(crate) fn unpack_exactly(
 }
 
 fn unpack_with(
-    archive: impl Read,
+    archive: impl Read + Send,
     dir: &Path,
     bounds: Bounds,
     place: &dyn Fn(&Path) -> Option<PathBuf>,
     exactly: Option<&dyn Fn(Owner) -> Owner>,
 ) -> Result<Digest, UnpackError> {
-    let plain = Plain::new(archive).map_err(UnpackError::Broken)?;
-    let hashed = Hashed {
-        inner: plain.take(bounds.bytes_max + 1),
-        hasher: Sha256::new(),
-        bytes: 0,
-        padding: 0,
-    };
-    let mut archive = tar::Archive::new(hashed);
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = rustix::fs::openat(CWD, dir, flags, Mode::empty())
         .map_err(|error| write_error(dir, error))?;
-    let mut unpacker = Unpacker {
+    let unpacker = Unpacker {
         root,
         bounds,
         long_name: None,
@@ -112,34 +111,51 @@ fn unpack_with(
         last_bytes: 0,
         exactly,
         closed: Vec::new(),
+        parent: None,
+        buffer: vec![0; COPY_BYTES],
     };
+    let plain = Plain::new(archive)?.take(bounds.bytes_max + 1);
+    let ((), diff_id) = read_ahead(plain, |plain| all(unpacker, plain, place))?;
+    Ok(diff_id)
+}
+
+/// To the end, padding behind the last entry included.
+fn all(
+    mut unpacker: Unpacker<'_>,
+    plain: &mut ReadAhead,
+    place: &dyn Fn(&Path) -> Option<PathBuf>,
+) -> Result<(), UnpackError> {
+    let mut archive = tar::Archive::new(Padded {
+        inner: plain,
+        bytes: 0,
+        padding: 0,
+    });
     let unpacked = unpacker.run(&mut archive, place);
-    let mut hashed = archive.into_inner();
+    let mut padded = archive.into_inner();
     if unpacked.is_ok() {
-        // Padding after the end belongs to the digest.
-        io::copy(&mut hashed, &mut io::sink()).map_err(UnpackError::Broken)?;
+        io::copy(&mut padded, &mut io::sink())?;
     }
-    if hashed.bytes > bounds.bytes_max {
-        return Err(UnpackError::TooLarge(bounds.bytes_max));
+    let bytes_max = unpacker.bounds.bytes_max;
+    if padded.bytes > bytes_max {
+        return Err(UnpackError::TooLarge(bytes_max));
     }
     unpacked?;
     // What was missing was more than padding: the last file's own end.
     let padding_of_last = (BLOCK - unpacker.last_bytes % BLOCK) % BLOCK;
-    if hashed.padding > padding_of_last {
+    if padded.padding > padding_of_last {
         return Err(UnpackError::Broken(io::ErrorKind::UnexpectedEof.into()));
     }
-    Ok(Digest::finish(hashed.hasher))
+    Ok(())
 }
 
-struct Hashed<R> {
+struct Padded<R> {
     inner: R,
-    hasher: Sha256,
     bytes: u64,
     /// Zeros that were added.
     padding: u64,
 }
 
-impl<R: Read> Read for Hashed<R> {
+impl<R: Read> Read for Padded<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let length = self.inner.read(buffer)?;
         if length == 0 && !buffer.is_empty() {
@@ -151,7 +167,6 @@ impl<R: Read> Read for Hashed<R> {
             self.padding += length as u64;
             return Ok(length);
         }
-        self.hasher.update(&buffer[..length]);
         self.bytes += length as u64;
         Ok(length)
     }
@@ -168,6 +183,10 @@ struct Unpacker<'a> {
     exactly: Option<&'a dyn Fn(Owner) -> Owner>,
     /// Folders that their owner may not write to, which is for the end.
     closed: Vec<(PathBuf, Mode)>,
+    /// The folder that was last asked for: most entries have the same as the one before. What is removed lies in it, so it
+    /// is still there.
+    parent: Option<(PathBuf, Arc<OwnedFd>)>,
+    buffer: Vec<u8>,
 }
 
 impl Unpacker<'_> {
@@ -293,28 +312,36 @@ impl Unpacker<'_> {
     }
 
     fn file<R: Read>(
-        &self,
+        &mut self,
         to: &Path,
         mode: u32,
         owner: Option<Owner>,
         entry: &mut tar::Entry<'_, R>,
     ) -> io::Result<()> {
-        let parent = self.free(to)?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let usable = if owner.is_some() { mode } else { mode | 0o600 };
         let mode = Mode::from_raw_mode(usable);
-        let mut file = File::from(rustix::fs::openat(&parent, file_name(to)?, flags, mode)?);
-        let size = entry.size();
-        if io::copy(entry, &mut file)? != size {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+        let name = file_name(to)?;
+        let file = match rustix::fs::openat(&self.parent(to)?, name, flags, mode) {
+            Err(Errno::EXIST) => rustix::fs::openat(&self.free(to)?, name, flags, mode)?,
+            opened => opened?,
+        };
+        let mut file = File::from(file);
+        let mut missing = entry.size();
+        while missing > 0 {
+            let length = entry.read(&mut self.buffer)?;
+            if length == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            file.write_all(&self.buffer[..length])?;
+            missing -= length as u64;
         }
         give(&file, owner)?;
         // The umask has had its say; what others may do is part of what was packed.
-        rustix::fs::fchmod(&file, mode)?;
-        file.flush()
+        Ok(rustix::fs::fchmod(&file, mode)?)
     }
 
-    fn symlink(&self, to: &Path, target: &[u8], owner: Option<Owner>) -> io::Result<()> {
+    fn symlink(&mut self, to: &Path, target: &[u8], owner: Option<Owner>) -> io::Result<()> {
         let parent = self.free(to)?;
         let name = file_name(to)?;
         rustix::fs::symlinkat(target, &parent, name)?;
@@ -324,7 +351,7 @@ impl Unpacker<'_> {
         Ok(())
     }
 
-    fn hard_link(&self, to: &Path, of: &Path) -> io::Result<()> {
+    fn hard_link(&mut self, to: &Path, of: &Path) -> io::Result<()> {
         let from = self.parent(of)?;
         let parent = self.free(to)?;
         let (of, to) = (file_name(of)?, file_name(to)?);
@@ -338,7 +365,7 @@ impl Unpacker<'_> {
     }
 
     /// The parent directory, made where it is missing, with nothing of that name in it.
-    fn free(&self, to: &Path) -> io::Result<OwnedFd> {
+    fn free(&mut self, to: &Path) -> io::Result<Arc<OwnedFd>> {
         let parent = self.parent(to)?;
         let name = file_name(to)?;
         match rustix::fs::unlinkat(&parent, name, AtFlags::empty()) {
@@ -356,15 +383,23 @@ impl Unpacker<'_> {
         }
     }
 
-    fn parent(&self, of: &Path) -> io::Result<OwnedFd> {
+    fn parent(&mut self, of: &Path) -> io::Result<Arc<OwnedFd>> {
+        let path = of.parent().unwrap_or(Path::new(""));
+        if let Some((last, dir)) = &self.parent
+            && last == path
+        {
+            return Ok(dir.clone());
+        }
         let mut dir = rustix::io::fcntl_dupfd_cloexec(&self.root, 0)?;
-        for part in of.parent().into_iter().flat_map(Path::components) {
+        for part in path.components() {
             match rustix::fs::mkdirat(&dir, part.as_os_str(), Mode::from_raw_mode(0o755)) {
                 Ok(()) | Err(Errno::EXIST) => {}
                 Err(error) => return Err(error.into()),
             }
             dir = beneath(dir.as_fd(), Path::new(part.as_os_str()))?;
         }
+        let dir = Arc::new(dir);
+        self.parent = Some((path.to_owned(), dir.clone()));
         Ok(dir)
     }
 

@@ -10,13 +10,11 @@ use std::{
 use container::{
     Digest,
     layer::{Headers, MTIME, Owner},
+    read_ahead::read_ahead,
 };
 use tar::{Archive, Entry, EntryType};
 
-use super::{
-    read_ahead::read_ahead,
-    tree::{Tree, fill},
-};
+use super::tree::{Tree, fill};
 
 /// Of one layer; a package manager's store has some hundred thousand.
 const ENTRIES_MAX: usize = 4_000_000;

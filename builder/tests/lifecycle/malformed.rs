@@ -18,85 +18,67 @@ pub(crate) const CASES: &[Case] = &[
     ("malformed: labels in a registry", in_a_registry),
 ];
 
-/// The file's text, the phase, its exit status, what is said.
-struct Row {
-    api: &'static str,
-    file: &'static str,
-    text: &'static str,
-    phase: &'static str,
-    code: i32,
-    expected: &'static str,
-}
-
-const fn row(
-    api: &'static str,
-    file: &'static str,
-    text: &'static str,
-    phase: &'static str,
-    code: i32,
-    expected: &'static str,
-) -> Row {
-    Row {
-        api,
-        file,
-        text,
-        phase,
-        code,
-        expected,
-    }
-}
+/// Platform API, a file and its text, the phase, its exit status, what is said.
+type Row = (
+    &'static str,
+    &'static str,
+    &'static str,
+    &'static str,
+    i32,
+    &'static str,
+);
 
 const CUT: &str = "\n[[";
 const ODD_GROUP: &str = "[[group]]\nid = 'a'\nversion = '1'\napi = 10\n";
 
 #[rustfmt::skip]
 const INPUTS: &[Row] = &[
-    row("0.15", "run.toml", CUT, "analyzer", 3, "run.toml, line 2: "),
-    row("0.15", "run.toml", "[[images]]\nimage = 3", "analyzer", 3, "run.toml, line 2: "),
-    row("0.11", "stack.toml", "[run-image]\nimage = 3", "analyzer", 1, "stack.toml, line 2: "),
-    row("0.15", "order.toml", CUT, "detector", 1, "order.toml, line 2: "),
-    row("0.15", "order.toml", "[[order]]\n[[order.group]]\nid = 3", "detector", 1, "order.toml, line 3: "),
-    row("0.15", "order.toml", "[[order-extensions]]\n[[order-extensions.group]]\nid = 'x'", "detector", 1, "order.toml, line 2: "),
-    row("0.15", "system.toml", "[system.pre]\nbuildpacks = 1", "detector", 22, "system.toml, line 2: "),
-    row("0.15", "layers/analyzed.toml", "[run-image.target]\nos = 3", "detector", 1, "analyzed.toml, line 2: "),
-    row("0.15", "buildpacks/a/1/buildpack.toml", "api = '0.10'\n[buildpack]\nid = 3", "detector", 1, "buildpack.toml, line 3: "),
-    row("0.15", "buildpacks/a/1/buildpack.toml", "api = '0.10'\n\n\u{0}", "detector", 1, "buildpack.toml, line 3: "),
-    row("0.15", "buildpacks/a/1/buildpack.toml", "api = '0.10'\n[buildpack]\nid = 'a'\nversion = '1'\n[[targets]]\nos = 3", "detector", 1, "buildpack.toml, line 6: "),
-    row("0.15", "extensions/e/1/extension.toml", "api = '0.10'\n[extension]\nid = 3", "detector", 1, "extension.toml, line 3: "),
-    row("0.15", "extensions/e/1/detect/plan.toml", "[[provides]]\nname = 3", "detector", 20, "build plan of e, line 2: "),
-    row("0.15", "extensions/e/1/generate/extend-config.toml", "[[run.args]]\nname = 3", "detector", 92, "extend-config.toml, line 2: "),
-    row("0.15", "plans/plan.toml", "\n\n[[requires]]\nname = 3", "detector", 21, "build plan of a, line 4: "),
-    row("0.15", "layers/group.toml", ODD_GROUP, "restorer", 1, "group.toml, line 4: "),
-    row("0.15", "layers/analyzed.toml", "[image]\nreference = 3", "restorer", 1, "analyzed.toml, line 2: "),
-    row("0.15", "layers/analyzed.toml", "[image]\n[metadata]\nbuildpacks = 3", "restorer", 1, "analyzed.toml, line 2: "),
-    row("0.15", "layers/group.toml", ODD_GROUP, "builder", 1, "group.toml, line 4: "),
-    row("0.15", "layers/plan.toml", "[[entries]]\nproviders = 3", "builder", 1, "plan.toml, line 2: "),
-    row("0.15", "layers/analyzed.toml", CUT, "builder", 1, "analyzed.toml, line 2: "),
-    row("0.15", "buildpacks/a/1/buildpack.toml", CUT, "builder", 52, "buildpack.toml, line 2: "),
-    row("0.15", "layers/group.toml", ODD_GROUP, "exporter", 1, "group.toml, line 4: "),
-    row("0.15", "layers/analyzed.toml", CUT, "exporter", 1, "analyzed.toml, line 2: "),
-    row("0.15", "layers/config/metadata.toml", "[[processes]]\ntype = 3", "exporter", 62, "metadata.toml, line 2: "),
-    row("0.15", "layers/project-metadata.toml", "[source]\nversion = 3", "exporter", 1, "project-metadata.toml, line 2: "),
-    row("0.15", "run.toml", "[[images]]\nmirrors = 3", "exporter", 3, "run.toml, line 2: "),
-    row("0.11", "stack.toml", "[run-image]\nmirrors = 3", "exporter", 1, "stack.toml, line 2: "),
-    row("0.15", "layers/a/x.toml", "[types]\nlaunch = 3", "exporter", 62, "a/x.toml, line 2: "),
-    row("0.15", "layers/a/store.toml", "[[metadata]]", "exporter", 62, "a/store.toml, line 1: "),
-    row("0.8", "layers/a/build.toml", "[[bom]]\nname = 3", "exporter", 62, "a/build.toml, line 2: "),
-    row("0.15", "layers/config/metadata.toml", "a = 1\nb = = 2", "launcher", 1, "metadata.toml, line 2: "),
+    ("0.15", "run.toml", CUT, "analyzer", 3, "run.toml, line 2: "),
+    ("0.15", "run.toml", "[[images]]\nimage = 3", "analyzer", 3, "run.toml, line 2: "),
+    ("0.11", "stack.toml", "[run-image]\nimage = 3", "analyzer", 1, "stack.toml, line 2: "),
+    ("0.15", "order.toml", CUT, "detector", 1, "order.toml, line 2: "),
+    ("0.15", "order.toml", "[[order]]\n[[order.group]]\nid = 3", "detector", 1, "order.toml, line 3: "),
+    ("0.15", "order.toml", "[[order-extensions]]\n[[order-extensions.group]]\nid = 'x'", "detector", 1, "order.toml, line 2: "),
+    ("0.15", "system.toml", "[system.pre]\nbuildpacks = 1", "detector", 22, "system.toml, line 2: "),
+    ("0.15", "layers/analyzed.toml", "[run-image.target]\nos = 3", "detector", 1, "analyzed.toml, line 2: "),
+    ("0.15", "buildpacks/a/1/buildpack.toml", "api = '0.10'\n[buildpack]\nid = 3", "detector", 1, "buildpack.toml, line 3: "),
+    ("0.15", "buildpacks/a/1/buildpack.toml", "api = '0.10'\n\n\u{0}", "detector", 1, "buildpack.toml, line 3: "),
+    ("0.15", "buildpacks/a/1/buildpack.toml", "api = '0.10'\n[buildpack]\nid = 'a'\nversion = '1'\n[[targets]]\nos = 3", "detector", 1, "buildpack.toml, line 6: "),
+    ("0.15", "extensions/e/1/extension.toml", "api = '0.10'\n[extension]\nid = 3", "detector", 1, "extension.toml, line 3: "),
+    ("0.15", "extensions/e/1/detect/plan.toml", "[[provides]]\nname = 3", "detector", 20, "build plan of e, line 2: "),
+    ("0.15", "extensions/e/1/generate/extend-config.toml", "[[run.args]]\nname = 3", "detector", 92, "extend-config.toml, line 2: "),
+    ("0.15", "plans/plan.toml", "\n\n[[requires]]\nname = 3", "detector", 21, "build plan of a, line 4: "),
+    ("0.15", "layers/group.toml", ODD_GROUP, "restorer", 1, "group.toml, line 4: "),
+    ("0.15", "layers/analyzed.toml", "[image]\nreference = 3", "restorer", 1, "analyzed.toml, line 2: "),
+    ("0.15", "layers/analyzed.toml", "[image]\n[metadata]\nbuildpacks = 3", "restorer", 1, "analyzed.toml, line 2: "),
+    ("0.15", "layers/group.toml", ODD_GROUP, "builder", 1, "group.toml, line 4: "),
+    ("0.15", "layers/plan.toml", "[[entries]]\nproviders = 3", "builder", 1, "plan.toml, line 2: "),
+    ("0.15", "layers/analyzed.toml", CUT, "builder", 1, "analyzed.toml, line 2: "),
+    ("0.15", "buildpacks/a/1/buildpack.toml", CUT, "builder", 52, "buildpack.toml, line 2: "),
+    ("0.15", "layers/group.toml", ODD_GROUP, "exporter", 1, "group.toml, line 4: "),
+    ("0.15", "layers/analyzed.toml", CUT, "exporter", 1, "analyzed.toml, line 2: "),
+    ("0.15", "layers/config/metadata.toml", "[[processes]]\ntype = 3", "exporter", 62, "metadata.toml, line 2: "),
+    ("0.15", "layers/project-metadata.toml", "[source]\nversion = 3", "exporter", 1, "project-metadata.toml, line 2: "),
+    ("0.15", "run.toml", "[[images]]\nmirrors = 3", "exporter", 3, "run.toml, line 2: "),
+    ("0.11", "stack.toml", "[run-image]\nmirrors = 3", "exporter", 1, "stack.toml, line 2: "),
+    ("0.15", "layers/a/x.toml", "[types]\nlaunch = 3", "exporter", 62, "a/x.toml, line 2: "),
+    ("0.15", "layers/a/store.toml", "[[metadata]]", "exporter", 62, "a/store.toml, line 1: "),
+    ("0.8", "layers/a/build.toml", "[[bom]]\nname = 3", "exporter", 62, "a/build.toml, line 2: "),
+    ("0.15", "layers/config/metadata.toml", "a = 1\nb = = 2", "launcher", 1, "metadata.toml, line 2: "),
 ];
 
 /// Of one that is run by `builder`, and then by the creator, which has an image already.
 #[rustfmt::skip]
 const RESULTS: &[Row] = &[
-    row("0.15", "x.toml", "[types]\nlaunch = 3", "builder", 52, "a/x.toml, line 2: "),
-    row("0.15", "x.toml", "# of old\nlaunch = true", "builder", 52, "a/x.toml, line 2: `build`, `launch` and `cache` belong under `[types]`"),
-    row("0.15", "launch.toml", "[[processes]]\ntype = 3", "builder", 52, "a/launch.toml, line 2: "),
-    row("0.15", "launch.toml", "[[slices]]\n\n[[processes]]\ntype = 'web'\ncommand = 'x'", "builder", 52, "a/launch.toml, line 3: `command` of process `web` must be a list"),
-    row("0.15", "launch.toml", "[[bom]]\nname = 'x'\nversion = '1'", "builder", 52, "a/launch.toml, line 3: `version` belongs into the metadata"),
-    row("0.15", "launch.toml", "[[processes]]\ntype = 'a/b'\ncommand = ['x']", "builder", 52, "a/launch.toml, line 1: `a/b` cannot be a process type"),
-    row("0.15", "build.toml", "\n[[unmet]]\nname = 3", "builder", 52, "a/build.toml, line 3: "),
-    row("0.15", "build.toml", "[[unmet]]\nname = 'none'", "builder", 52, "a/build.toml: `none` is unmet, but nobody asks for it"),
-    row("0.15", "store.toml", "metadata = 3", "creator", 62, "a/store.toml, line 1: "),
+    ("0.15", "x.toml", "[types]\nlaunch = 3", "builder", 52, "a/x.toml, line 2: "),
+    ("0.15", "x.toml", "# of old\nlaunch = true", "builder", 52, "a/x.toml, line 2: `build`, `launch` and `cache` belong under `[types]`"),
+    ("0.15", "launch.toml", "[[processes]]\ntype = 3", "builder", 52, "a/launch.toml, line 2: "),
+    ("0.15", "launch.toml", "[[slices]]\n\n[[processes]]\ntype = 'web'\ncommand = 'x'", "builder", 52, "a/launch.toml, line 3: `command` of process `web` must be a list"),
+    ("0.15", "launch.toml", "[[bom]]\nname = 'x'\nversion = '1'", "builder", 52, "a/launch.toml, line 3: `version` belongs into the metadata"),
+    ("0.15", "launch.toml", "[[processes]]\ntype = 'a/b'\ncommand = ['x']", "builder", 52, "a/launch.toml, line 1: `a/b` cannot be a process type"),
+    ("0.15", "build.toml", "\n[[unmet]]\nname = 3", "builder", 52, "a/build.toml, line 3: "),
+    ("0.15", "build.toml", "[[unmet]]\nname = 'none'", "builder", 52, "a/build.toml: `none` is unmet, but nobody asks for it"),
+    ("0.15", "store.toml", "metadata = 3", "creator", 62, "a/store.toml, line 1: "),
 ];
 
 /// A buildpack that leaves what lies in `left`, and an image and a cache made by it.
@@ -158,26 +140,26 @@ fn run(world: &World, phase: &str) -> crate::world::Ran {
 
 fn inputs(_: &World) {
     let mut wrong = String::new();
-    for row in INPUTS {
-        let world = built(row.api);
-        if row.file.starts_with("extensions") {
+    for row @ &(api, file, text, phase, code, _) in INPUTS {
+        let world = built(api);
+        if file.starts_with("extensions") {
             extended(&world);
         }
-        world.write(row.file, row.text);
+        world.write(file, text);
         // An extension is run when the group is known.
         let kept = &["cache", "oci", "tmp", "layers"];
-        let kept = &kept[..if row.code == 92 { 3 } else { 4 }];
-        wrong += &failed(&world, row, row.phase, kept);
+        let kept = &kept[..if code == 92 { 3 } else { 4 }];
+        wrong += &failed(&world, row, phase, kept);
     }
     assert!(wrong.is_empty(), "\n{wrong}");
 }
 
 fn results(_: &World) {
     let mut wrong = String::new();
-    for row in RESULTS {
-        let world = built(row.api);
-        world.write(&format!("left/{}", row.file), row.text);
-        let phases: &[&str] = match row.phase {
+    for row @ &(api, file, text, phase, ..) in RESULTS {
+        let world = built(api);
+        world.write(&format!("left/{file}"), text);
+        let phases: &[&str] = match phase {
             "builder" => &["builder", "creator"],
             phase => &[phase],
         };
@@ -186,9 +168,7 @@ fn results(_: &World) {
             wrong += &failed(&world, row, phase, &["cache/committed", "oci", "tmp"]);
             let scratch = world.names("layers");
             let scratch = scratch.iter().find(|name| name.starts_with('.'));
-            wrong += &scratch.map_or(String::new(), |name| {
-                format!("{}: {name} is left\n", row.file)
-            });
+            wrong += &scratch.map_or(String::new(), |name| format!("{file}: {name} is left\n"));
         }
     }
     assert!(wrong.is_empty(), "\n{wrong}");
@@ -196,11 +176,12 @@ fn results(_: &World) {
 
 /// What is not as the row wants it.
 fn failed(world: &World, row: &Row, phase: &str, kept: &[&str]) -> String {
+    let (_, file, text, _, code, expected) = row;
     let before: Vec<_> = kept.iter().map(|dir| tree(&world.path(dir))).collect();
     let ran = run(world, phase);
-    let name = format!("{phase} {} {:?}", row.file, row.text);
+    let name = format!("{phase} {file} {text:?}");
     let mut wrong = String::new();
-    if ran.code != row.code || !ran.text.contains(row.expected) {
+    if ran.code != *code || !ran.text.contains(expected) {
         wrong += &format!("{name}: {} {}\n", ran.code, ran.text);
     }
     for (dir, before) in kept.iter().zip(before) {

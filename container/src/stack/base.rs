@@ -2,9 +2,8 @@
 //! its digest; `<kept>/<hex>.json` says what it is, and `<kept>/<hex of a name>.name` which image a name stood for last.
 
 use std::{
-    cell::RefCell,
     collections::BTreeMap,
-    fs::{self, File},
+    fs,
     path::Path,
     sync::atomic::{AtomicUsize, Ordering},
 };
@@ -13,21 +12,18 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Distro, ImageSource, StackError, furnish,
+    layers::{Layer, unpack_layers},
     source::{Config, Found},
-    whiteout::Whiteout,
 };
 use crate::{
     Digest, Store,
     layer::{Form, Owner},
     registry::Client,
     store::{Doing as _, Tree},
-    unpack::{Bounds, unpack},
 };
 
 const MIB: u64 = 1024 * 1024;
 const ROOT: Owner = Owner { uid: 0, gid: 0 };
-/// What every sandbox has of its own.
-const LEFT_OUT: [&str; 3] = ["dev", "proc", "sys"];
 
 /// An image in the store, and what it says of itself.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -120,18 +116,21 @@ impl Base {
         note(&format!("Pulling {source}: {count} layers, {}", mib(bytes)));
         let scratch = store.scratch()?;
         let (blobs, root) = (scratch.path().join("blobs"), scratch.path().join("root"));
-        for dir in [&blobs, &root] {
-            fs::create_dir(dir).doing("make", dir)?;
-        }
+        fs::create_dir(&blobs).doing("make", &blobs)?;
         let arrived = AtomicUsize::new(0);
         let blobs = source.blobs(client, layers, &blobs, &|layer| {
             let number = arrived.fetch_add(1, Ordering::Relaxed) + 1;
             note(&format!("{number} of {count}: {}", mib(layer.size)));
         })?;
         note("Unpacking it");
-        for (blob, diff_id) in blobs.iter().zip(&found.config.rootfs.diff_ids) {
-            apply(source, blob, diff_id, &root)?;
-        }
+        let layers: Vec<_> = (blobs.iter().zip(&found.config.rootfs.diff_ids))
+            .map(|(blob, diff_id)| Layer {
+                image: source,
+                blob,
+                diff_id,
+            })
+            .collect();
+        unpack_layers(&layers, &root)?;
         furnish::furnish(&root)?;
         let distro = distro(&found.config, &root);
         let Config {
@@ -151,43 +150,6 @@ impl Base {
             labels: config.labels.clone().unwrap_or_default(),
         })
     }
-}
-
-/// A layer over those below it. What it takes away goes before what it brings, wherever its archive says so.
-fn apply(
-    source: &ImageSource,
-    blob: &Path,
-    diff_id: &Digest,
-    root: &Path,
-) -> Result<(), StackError> {
-    let open = || File::open(blob).doing("open", blob);
-    let unpacked = |unpacked: Result<Digest, _>| {
-        unpacked.map_err(|error| StackError::Layer {
-            image: source.to_string(),
-            source: error,
-        })
-    };
-    let whiteouts = RefCell::new(vec![]);
-    let found = unpacked(unpack(open()?, root, Bounds::default(), |path| {
-        whiteouts.borrow_mut().extend(Whiteout::of(path));
-        None
-    }))?;
-    if found != *diff_id {
-        return Err(StackError::Bad {
-            image: source.to_string(),
-            why: format!("a layer unpacks to {found}, and {diff_id} was promised"),
-        });
-    }
-    for whiteout in whiteouts.into_inner() {
-        whiteout.apply(root)?;
-    }
-    let brought = unpack(open()?, root, Bounds::default(), |path| {
-        let inside = LEFT_OUT
-            .iter()
-            .any(|dir| path.starts_with(dir) && path != Path::new(dir));
-        (!inside && Whiteout::of(path).is_none()).then(|| path.to_owned())
-    });
-    unpacked(brought).map(drop)
 }
 
 /// By its labels (platform spec, "Run Image"), or as every distribution writes it into a file.

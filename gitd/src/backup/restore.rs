@@ -20,7 +20,7 @@ use super::{
 };
 
 /// Makes the platform of the backup in `data`, which is absent or empty. An older one's ledger gets the schema of today.
-pub fn restore(backup: impl Read, data: &Path) -> Result<About, BackupError> {
+pub fn restore(backup: impl Read + Send, data: &Path) -> Result<About, BackupError> {
     let (archive, about) = ArchiveReader::open(backup, ABOUT).map_err(|error| match error {
         ArchiveError::Foreign(_) => BackupError::Foreign(error),
         error => BackupError::Unusable(error),

@@ -1,8 +1,6 @@
 //! Folders as they were last seen. The next version of a folder mostly has other contents under the same names: nothing
 //! is left to check then, and little to follow.
 
-use gix_hash::ObjectId;
-
 use crate::git::{
     fsck::{self, Link},
     tree,
@@ -86,9 +84,8 @@ impl Folder {
 
 /// By the last id: it changes as rarely as any, and no other folder has it.
 fn slot(tree: &[u8]) -> Option<usize> {
-    let id = ObjectId::try_from(tree.last_chunk::<ID>()?.as_slice()).ok()?;
-    let bytes = id.as_slice();
-    Some((usize::from(bytes[0]) << 8 | usize::from(bytes[1])) % SLOTS)
+    let id = tree.last_chunk::<ID>()?;
+    Some((usize::from(id[0]) << 8 | usize::from(id[1])) % SLOTS)
 }
 
 /// Where two of the same length differ first.
@@ -102,6 +99,7 @@ fn difference(a: &[u8], b: &[u8]) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
+    use gix_hash::ObjectId;
     use proptest::prelude::*;
 
     use super::*;

@@ -8,14 +8,16 @@ use std::{
     thread,
 };
 
-use container::Digest;
 use sha2::{Digest as _, Sha256};
+
+use crate::Digest;
 
 const CHUNK_BYTES: usize = 256 * 1024;
 /// That are read and not yet taken.
 const CHUNKS: usize = 8;
 
-pub(super) struct ReadAhead {
+/// The bytes that have come.
+pub struct ReadAhead {
     chunks: Receiver<io::Result<Vec<u8>>>,
     chunk: Vec<u8>,
     /// In the chunk.
@@ -25,7 +27,7 @@ pub(super) struct ReadAhead {
 }
 
 /// What `take` makes of the bytes, and the digest of all of them, whether it has taken all or not.
-pub(super) fn read_ahead<T, E: From<io::Error>>(
+pub fn read_ahead<T, E: From<io::Error>>(
     source: impl Read + Send,
     take: impl FnOnce(&mut ReadAhead) -> Result<T, E>,
 ) -> Result<(T, Digest), E> {
